@@ -1,0 +1,1 @@
+"""Packets to pictures: open, demux, decode, timestamps, reconnect; one thread per stream."""

@@ -1,0 +1,1 @@
+"""Manifests, backends, decoders and the runner that drives them."""

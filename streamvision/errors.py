@@ -1,0 +1,173 @@
+"""Every error that streamvision raises on purpose, as one tree.
+
+Each says what happened, where, and what to do about it; a user never needs a traceback to act on one.
+
+    StreamvisionError                    exit 1
+    |-- ConfigError                      exit 2   one or more problems in a configuration file
+    |-- UsageError                       exit 2   arguments that cannot be served
+    |-- ManifestError                    exit 2   a model manifest that is wrong or lies
+    |-- PluginError                      exit 2   an unknown or broken plug-in
+    |-- CaptureError                     exit 3   a source that cannot be opened or read; has a ``reason``
+    |   |-- ConnectError                          refused, unreachable, unknown host
+    |   |-- TimedOut                              no answer or no data within the deadline
+    |   |-- AuthFailed                            wrong or missing credentials
+    |   |-- SourceNotFound                        no such file, device or path on the server
+    |   |-- UnsupportedMedia                      no video, unknown codec, encrypted
+    |   |-- BrokenMedia                           the data cannot be decoded
+    |   `-- EndOfStream                           a live source that ended; a finite one that is done
+    |-- MissingError                     exit 3   something outside is missing: network, device, package, file
+    |   |-- ModelMissing                          a network's file is not on this machine
+    |   `-- BackendUnavailable                    an inference backend cannot be used here
+    |-- EngineError                      exit 1   an engine failed to build or to run
+    |-- StoreError                       exit 1   the local event store failed
+    `-- SinkError                        exit 1   a delivery failed; has a ``reason`` and ``permanent``
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+
+class StreamvisionError(Exception):
+    """Base of the tree: what happened, where (stream, file, line) and what to do about it."""
+
+    exit_code: ClassVar[int] = 1
+
+    def __init__(self, what: str, *, where: str | None = None, remedy: str | None = None) -> None:
+        super().__init__(what)
+        self.what = what
+        self.where = where
+        self.remedy = remedy
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return f"{place}{self.what}{remedy}"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a configuration file. Line and column count from 1; 0 means the whole file."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+    remedy: str = ""
+
+    def __str__(self) -> str:
+        remedy = f"; {self.remedy}" if self.remedy else ""
+        return f"{self.file}:{self.line}:{self.column}: {self.message}{remedy}"
+
+
+class ConfigError(StreamvisionError):
+    """A configuration with at least one problem; ``problems`` holds all of them in file order."""
+
+    exit_code = 2
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = tuple(problems)
+
+
+class UsageError(StreamvisionError):
+    """Command line arguments that cannot be served."""
+
+    exit_code = 2
+
+
+class ManifestError(StreamvisionError):
+    """A model manifest that is malformed, or that does not fit its network."""
+
+    exit_code = 2
+
+
+class PluginError(StreamvisionError):
+    """A plug-in that is unknown or cannot be imported."""
+
+    exit_code = 2
+
+
+class CaptureError(StreamvisionError):
+    """A source that cannot be opened or read. ``reason`` is a short label for metrics."""
+
+    exit_code = 3
+    reason: ClassVar[str] = "error"
+
+
+class ConnectError(CaptureError):
+    """The server refused, is unreachable, or its name is unknown."""
+
+    reason = "connect"
+
+
+class TimedOut(CaptureError):  # noqa: N818
+    """Nothing came within the open or read deadline."""
+
+    reason = "timeout"
+
+
+class AuthFailed(CaptureError):  # noqa: N818
+    """The server wants other credentials."""
+
+    reason = "auth"
+
+
+class SourceNotFound(CaptureError):  # noqa: N818
+    """The file, device or path on the server does not exist."""
+
+    reason = "not_found"
+
+
+class UnsupportedMedia(CaptureError):  # noqa: N818
+    """There is no picture that can be decoded: no video stream, an unknown codec, encryption."""
+
+    reason = "unsupported"
+
+
+class BrokenMedia(CaptureError):  # noqa: N818
+    """The data is damaged beyond decoding."""
+
+    reason = "broken"
+
+
+class EndOfStream(CaptureError):  # noqa: N818
+    """The source has ended."""
+
+    reason = "end"
+
+
+class MissingError(StreamvisionError):
+    """Something outside the program is missing: network, device, package or file."""
+
+    exit_code = 3
+
+
+class ModelMissing(MissingError):  # noqa: N818
+    """A network's file is not on this machine."""
+
+
+class BackendUnavailable(MissingError):  # noqa: N818
+    """An inference backend cannot be used on this machine."""
+
+
+class EngineError(StreamvisionError):
+    """An engine failed to build or to run."""
+
+
+class StoreError(StreamvisionError):
+    """The local event store cannot be opened, read or written."""
+
+
+class SinkError(StreamvisionError):
+    """A delivery failed; with ``permanent`` it will never succeed."""
+
+    def __init__(
+        self, what: str, *, where: str | None = None, remedy: str | None = None,
+        reason: str = "error", permanent: bool = False,
+    ) -> None:
+        super().__init__(what, where=where, remedy=remedy)
+        self.reason = reason
+        self.permanent = permanent

@@ -1,0 +1,196 @@
+"""The Protocols between the stages. Each has a contract suite in tests/ that runs over every implementation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamvision.geometry import Letterbox
+from streamvision.types import (
+    Batch,
+    Detections,
+    Event,
+    FrameInfo,
+    InputSpec,
+    Picture,
+    Tracks,
+    UInt8,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class SourcePicture:
+    """One picture as a source delivers it, before the stream's clock has judged it.
+
+    ``pts_s`` is the presentation time in seconds as the source states it, None if it states none;
+    ``received_s`` monotonic; ``sender_utc`` the wall time the sender states for this picture (RTCP), if any.
+    """
+
+    picture: Picture
+    pts_s: float | None
+    received_s: float
+    sender_utc: datetime | None = None
+    corrupt: bool = False
+
+
+class Source(Protocol):
+    """One connection to a camera, file or device. Used by one thread; `interrupt` may come from another."""
+
+    live: bool
+    """Whether pictures come at their own time (drop when late) or can wait (never drop)."""
+
+    def open(self) -> None:
+        """Connect. Raises a `CaptureError` within the open deadline."""
+        ...
+
+    def read(self) -> Sequence[SourcePicture]:
+        """Return the next decoded pictures (possibly none yet).
+
+        Raises `EndOfStream` at the end, `TimedOut` after the read deadline, another `CaptureError` on a fault.
+        """
+        ...
+
+    def close(self) -> None:
+        """Release everything; idempotent."""
+        ...
+
+
+class Backend(Protocol):
+    """A compiled network on a device: uint8 pictures in, raw output tensors out."""
+
+    name: str
+    in_flight: int
+    """How many submissions keep the device busy."""
+    max_batch: int
+    """The largest batch worth submitting; 1 where requests in parallel are faster than batches."""
+
+    def submit(self, pictures: Sequence[UInt8]) -> Future[list[NDArray[Any]]]:
+        """Start inference on 1..max_batch pictures (h,w,3) uint8; the future gives each output (batch, ...).
+
+        The pictures may be reused by the caller only after the future is done. Blocks while all requests are
+        taken. A failure is an `EngineError` in the future.
+        """
+        ...
+
+    def close(self) -> None:
+        """Wait for what is running and release the device; idempotent."""
+        ...
+
+
+class Decoder(Protocol):
+    """Raw output tensors -> detections, in source pixels."""
+
+    def decode(
+        self, outputs: Sequence[NDArray[Any]], letterboxes: Sequence[Letterbox]
+    ) -> list[Detections]:
+        """Return one `Detections` per picture of the batch, best score first, after NMS."""
+        ...
+
+
+class Engine(Protocol):
+    """What a runner drives: frames in, detections out. A network (backend + decoder) or a classic algorithm."""
+
+    input: InputSpec
+    labels: tuple[str, ...]
+    in_flight: int
+    max_batch: int
+    description: str
+    """For logs and /readyz, for example ``yolox-nano on openvino (CPU, 2 requests)``."""
+
+    def submit(self, batch: Batch) -> Future[list[NDArray[Any]]]:
+        """Start on a batch; see `Backend.submit`."""
+        ...
+
+    def decode(self, batch: Batch, outputs: list[NDArray[Any]]) -> list[Detections]:
+        """Turn raw outputs into one `Detections` per frame."""
+        ...
+
+    def forget(self, stream: str) -> None:
+        """Drop what is remembered of a stream."""
+        ...
+
+    def close(self) -> None:
+        """Release the device; idempotent."""
+        ...
+
+
+class Tracker(Protocol):
+    """Detections -> tracks for one stream; all spans are seconds of media time."""
+
+    def update(self, detections: Detections, media_s: float) -> Tracks:
+        """Take one picture's detections; return confirmed and tentative tracks that are alive (lost ones too).
+
+        ``media_s`` never goes back; equal times are allowed.
+        """
+        ...
+
+    def reset(self) -> None:
+        """Forget every track; ids go on and are never used twice."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What a rule sees of one picture."""
+
+    info: FrameInfo
+    tracks: Tracks
+    class_names: Sequence[str]
+
+
+class Rule(Protocol):
+    """Tracks -> events for one rule on one stream."""
+
+    def update(self, scene: Scene) -> list[Event]:
+        """Take one picture's tracks; return what happened, in order."""
+        ...
+
+    def close(self, info: FrameInfo, reason: str) -> list[Event]:
+        """End every open happening (stream over, shutdown, tracker reset); ``reason`` goes into ``data``."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEvent:
+    """An event as the store holds it: its sequence number, and the CloudEvents JSON text (one line, no newline)."""
+
+    position: int
+    id: str
+    stream: str
+    type: str
+    time: datetime
+    json: str
+
+
+class Sink(Protocol):
+    """The way out of the machine. Runs in a thread of its own."""
+
+    def deliver(self, events: Sequence[StoredEvent]) -> None:
+        """Deliver in order; returning means that they are safe there. Raises `SinkError`."""
+        ...
+
+    def close(self) -> None:
+        """Flush and release; idempotent."""
+        ...
+
+
+class EventReader(Protocol):
+    """Reading side of the local event store, for the API and the page."""
+
+    def latest(self, limit: int, *, stream: str | None = None, type_prefix: str | None = None) -> list[StoredEvent]:
+        """Return the newest events, newest first."""
+        ...
+
+    def after(self, position: int, limit: int) -> list[StoredEvent]:
+        """Return events after a position, oldest first."""
+        ...
+
+
+IdSource = Callable[[int], NDArray[np.int64]]
+"""Gives that many new track ids of one stream; none is ever given twice, not even after a restart."""

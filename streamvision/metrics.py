@@ -1,0 +1,121 @@
+"""What is counted, and how it is told to Prometheus.
+
+Counting is a plain attribute or dictionary entry with one writing thread per cell, so it costs no lock and no
+label look-up; the exposition is rendered from those cells on demand.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections import defaultdict
+from collections.abc import Sequence
+
+from streamvision.types import StreamState
+
+AGE_BOUNDS_S = (0.01, 0.025, 0.05, 0.1, 0.15, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+ENGINE_BOUNDS_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 1.0, 5.0)
+BATCH_BOUNDS = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0)
+
+
+class Histogram:
+    """Counts per bucket with inclusive upper bounds, and the sum of what was observed. One writer."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = tuple(bounds)
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.total = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one value."""
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+
+class StreamStats:
+    """One stream's books: decoded = analysed + skipped + dropped + in flight, where in flight ends at 0.
+
+    Every decoded picture has exactly one fate. ``decoded`` and decode-stage fates are written by the capture
+    thread, queue drops under the queue's lock, batch drops by the batcher, the rest by the analysis thread.
+    """
+
+    def __init__(self, stream: str) -> None:
+        self.stream = stream
+        self.state = StreamState.STOPPED
+        self.cause = ""
+        self.decoded = 0
+        self.analysed = 0
+        self.skipped: dict[str, int] = defaultdict(int)
+        self.dropped: dict[tuple[str, str], int] = defaultdict(int)
+        self.reconnects: dict[str, int] = defaultdict(int)
+        self.detections: dict[str, int] = defaultdict(int)
+        self.tracks_active: dict[str, int] = {}
+        self.events: dict[tuple[str, str], int] = defaultdict(int)
+        self.ages: dict[str, Histogram] = {
+            stage: Histogram(AGE_BOUNDS_S) for stage in ("engine", "analysis", "event")
+        }
+        self.size_wh = (0, 0)
+        self.last_received_s: float | None = None
+        self.last_analysed_s: float | None = None
+        self.last_age_s: float | None = None
+
+    def skip(self, reason: str) -> None:
+        """Count a picture that was not wanted (target rate, no motion)."""
+        self.skipped[reason] += 1
+
+    def drop(self, stage: str, reason: str) -> None:
+        """Count a picture that was lost."""
+        self.dropped[stage, reason] += 1
+
+    @property
+    def in_flight(self) -> int:
+        """Pictures decoded whose fate is still open."""
+        settled = self.analysed + sum(self.skipped.values()) + sum(self.dropped.values())
+        return self.decoded - settled
+
+
+class EngineStats:
+    """One model's books. ``state`` is one of loading, ready, failed."""
+
+    def __init__(self, model: str) -> None:
+        self.model = model
+        self.state = "loading"
+        self.description = ""
+        self.batch_size = Histogram(BATCH_BOUNDS)
+        self.seconds: dict[str, Histogram] = {
+            stage: Histogram(ENGINE_BOUNDS_S) for stage in ("infer", "decode")
+        }
+
+
+class SinkStats:
+    """One sink's books; ``pending`` counts stored events that it has not delivered yet."""
+
+    def __init__(self, sink: str) -> None:
+        self.sink = sink
+        self.delivered = 0
+        self.failures: dict[str, int] = defaultdict(int)
+        self.pending = 0
+        self.lag_s = 0.0
+        self.dead_letters = 0
+
+
+class Metrics:
+    """All books of one daemon."""
+
+    def __init__(self) -> None:
+        self.streams: dict[str, StreamStats] = {}
+        self.engines: dict[str, EngineStats] = {}
+        self.sinks: dict[str, SinkStats] = {}
+
+    def stream(self, name: str) -> StreamStats:
+        """Return a stream's books, new ones at first."""
+        return self.streams.setdefault(name, StreamStats(name))
+
+    def engine(self, name: str) -> EngineStats:
+        """Return a model's books, new ones at first."""
+        return self.engines.setdefault(name, EngineStats(name))
+
+    def sink(self, name: str) -> SinkStats:
+        """Return a sink's books, new ones at first."""
+        return self.sinks.setdefault(name, SinkStats(name))

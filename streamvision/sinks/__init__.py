@@ -1,0 +1,1 @@
+"""Events to the durable outbox, and from there to the outside world."""
