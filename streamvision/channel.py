@@ -141,5 +141,3 @@ class Channel(Generic[T]):
         self._dropped += 1
         if self._on_drop is not None:
             self._on_drop(item)
-
-

@@ -165,8 +165,13 @@ class SinkError(StreamvisionError):
     """A delivery failed; with ``permanent`` it will never succeed."""
 
     def __init__(
-        self, what: str, *, where: str | None = None, remedy: str | None = None,
-        reason: str = "error", permanent: bool = False,
+        self,
+        what: str,
+        *,
+        where: str | None = None,
+        remedy: str | None = None,
+        reason: str = "error",
+        permanent: bool = False,
     ) -> None:
         super().__init__(what, where=where, remedy=remedy)
         self.reason = reason

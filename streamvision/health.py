@@ -33,6 +33,4 @@ class Heartbeats:
 
     def silent(self) -> list[str]:
         """Return the stages whose sign of life is overdue."""
-        return [
-            stage for stage, age_s in self.ages_s().items() if age_s > self._allowance_s.get(stage, float("inf"))
-        ]
+        return [stage for stage, age_s in self.ages_s().items() if age_s > self._allowance_s.get(stage, float("inf"))]

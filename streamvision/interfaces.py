@@ -86,9 +86,7 @@ class Backend(Protocol):
 class Decoder(Protocol):
     """Raw output tensors -> detections, in source pixels."""
 
-    def decode(
-        self, outputs: Sequence[NDArray[Any]], letterboxes: Sequence[Letterbox]
-    ) -> list[Detections]:
+    def decode(self, outputs: Sequence[NDArray[Any]], letterboxes: Sequence[Letterbox]) -> list[Detections]:
         """Return one `Detections` per picture of the batch, best score first, after NMS."""
         ...
 

@@ -52,9 +52,7 @@ class StreamStats:
         self.detections: dict[str, int] = defaultdict(int)
         self.tracks_active: dict[str, int] = {}
         self.events: dict[tuple[str, str], int] = defaultdict(int)
-        self.ages: dict[str, Histogram] = {
-            stage: Histogram(AGE_BOUNDS_S) for stage in ("engine", "analysis", "event")
-        }
+        self.ages: dict[str, Histogram] = {stage: Histogram(AGE_BOUNDS_S) for stage in ("engine", "analysis", "event")}
         self.size_wh = (0, 0)
         self.last_received_s: float | None = None
         self.last_analysed_s: float | None = None
@@ -83,9 +81,7 @@ class EngineStats:
         self.state = "loading"
         self.description = ""
         self.batch_size = Histogram(BATCH_BOUNDS)
-        self.seconds: dict[str, Histogram] = {
-            stage: Histogram(ENGINE_BOUNDS_S) for stage in ("infer", "decode")
-        }
+        self.seconds: dict[str, Histogram] = {stage: Histogram(ENGINE_BOUNDS_S) for stage in ("infer", "decode")}
 
 
 class SinkStats:
