@@ -24,6 +24,14 @@ from streamvision.types import (
 )
 
 
+class ScalablePicture(Picture, Protocol):
+    """A picture that scales itself to a network's input at the least cost; see `capture.picture`."""
+
+    def prepare(self, spec: InputSpec) -> tuple[UInt8, Letterbox]:
+        """Return the pixels that ``spec`` asks for, and the map between them and the source picture."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class SourcePicture:
     """One picture as a source delivers it, before the stream's clock has judged it.
@@ -32,7 +40,7 @@ class SourcePicture:
     ``received_s`` monotonic; ``sender_utc`` the wall time the sender states for this picture (RTCP), if any.
     """
 
-    picture: Picture
+    picture: ScalablePicture
     pts_s: float | None
     received_s: float
     sender_utc: datetime | None = None

@@ -1,0 +1,178 @@
+"""Pictures as they come from a decoder or an array, scaled and converted only when somebody asks.
+
+A decoded picture stays in the decoder's format. For a network it is scaled while still YUV and converted to the
+wanted colour order at the small size, in one pass of swscale on the calling thread.
+"""
+
+from __future__ import annotations
+
+import math
+import threading
+from typing import Any, Final
+
+import av
+import cv2
+import numpy as np
+from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
+
+from streamvision.geometry import Letterbox
+from streamvision.types import Colour, Fit, InputSpec, UInt8
+
+_FORMATS: Final = {Colour.RGB: "rgb24", Colour.BGR: "bgr24", Colour.GRAY: "gray"}
+
+# H.273 MatrixCoefficients -> swscale; everything else is guessed from the size, as players do.
+_MATRICES: Final = {
+    1: Colorspace.ITU709,
+    4: Colorspace.FCC,
+    5: Colorspace.ITU601,
+    6: Colorspace.ITU601,
+    7: Colorspace.SMPTE240M,
+    9: Colorspace.BT2020,
+    10: Colorspace.BT2020,
+}
+_FIRST_HD_HEIGHT: Final = 720
+
+_local = threading.local()
+
+
+def _reformatter() -> VideoReformatter:
+    """Return this thread's own swscale context: building its tables anew for every picture would cost more."""
+    try:
+        return _local.reformatter  # type: ignore[no-any-return]
+    except AttributeError:
+        _local.reformatter = VideoReformatter()
+        return _local.reformatter  # type: ignore[no-any-return]
+
+
+def fit_letterbox(source_wh: tuple[int, int], spec: InputSpec) -> Letterbox:
+    """Return the map from a source picture to the input that ``spec`` asks for."""
+    if spec.fit is Fit.STRETCH:
+        return Letterbox.stretch(source_wh, spec.size_wh)
+    return Letterbox.fit(source_wh, spec.size_wh, centre=spec.fit is Fit.LETTERBOX)
+
+
+def _padded(inner: UInt8, letterbox: Letterbox, pad: int) -> UInt8:
+    """Return a contiguous array of the model's size with ``inner`` in its place."""
+    if letterbox.inner_wh == letterbox.model_wh:
+        return np.ascontiguousarray(inner)
+    (width, height), (left, top) = letterbox.inner_wh, letterbox.offset_xy
+    full = np.empty((letterbox.model_wh[1], letterbox.model_wh[0], *inner.shape[2:]), np.uint8)
+    full[:top] = full[top + height :] = pad
+    full[top : top + height, :left] = full[top : top + height, left + width :] = pad
+    full[top : top + height, left : left + width] = inner
+    return full
+
+
+def _encode_jpeg(bgr: UInt8, quality: int) -> bytes:
+    ok, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not ok:  # the arguments are ours, so this is a bug and not a misfortune
+        raise RuntimeError(f"a picture of {bgr.shape} cannot be encoded as JPEG")
+    return bytes(data)
+
+
+class DecodedPicture:
+    """A frame of PyAV: any pixel format, turned upright if the container says that it lies on its side.
+
+    May be used by several threads at a time. The matrix is the one that the stream states; where it states none,
+    BT.709 from 720 lines on and BT.601 below.
+    """
+
+    __slots__ = ("_frame", "_matrix", "_quarter_turns")
+
+    def __init__(self, frame: av.VideoFrame, *, rotation_deg: int | None = None) -> None:
+        """``rotation_deg`` counter-clockwise replaces what the frame itself says (rounded to quarter turns)."""
+        self._frame = frame
+        rotation_deg = frame.rotation if rotation_deg is None else rotation_deg
+        self._quarter_turns = round(rotation_deg / 90) % 4 if abs(rotation_deg) <= 180 else 0  # broken matrices exist
+        guess = Colorspace.ITU709 if frame.height >= _FIRST_HD_HEIGHT else Colorspace.ITU601
+        self._matrix = _MATRICES.get(frame.colorspace, guess)
+
+    @property
+    def frame(self) -> av.VideoFrame:
+        """The decoder's own frame, not turned."""
+        return self._frame
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height in pixels, upright."""
+        return self._turned_wh((self._frame.width, self._frame.height))
+
+    def rgb(self, size_wh: tuple[int, int] | None = None) -> UInt8:
+        """Return an (height, width, 3) RGB array, scaled to ``size_wh`` if given."""
+        return np.ascontiguousarray(self._scaled(size_wh or self.size_wh, "rgb24"))
+
+    def jpeg(self, quality: int = 85, size_wh: tuple[int, int] | None = None) -> bytes:
+        """Return the picture as a JPEG file."""
+        return _encode_jpeg(np.ascontiguousarray(self._scaled(size_wh or self.size_wh, "bgr24")), quality)
+
+    def prepare(self, spec: InputSpec) -> tuple[UInt8, Letterbox]:
+        """Return (h,w,3) or (h,w) pixels as ``spec`` asks for, and their map to the upright source picture."""
+        letterbox = fit_letterbox(self.size_wh, spec)
+        return _padded(self._scaled(letterbox.inner_wh, _FORMATS[spec.colour]), letterbox, spec.pad), letterbox
+
+    def _turned_wh(self, size_wh: tuple[int, int]) -> tuple[int, int]:
+        return (size_wh[1], size_wh[0]) if self._quarter_turns % 2 else size_wh
+
+    def _scaled(self, upright_wh: tuple[int, int], pixel_format: str) -> UInt8:
+        """Return an upright view of the picture at that size; valid as long as somebody holds it."""
+        width, height = self._turned_wh(upright_wh)
+        small = _reformatter().reformat(
+            self._frame,
+            width,
+            height,
+            pixel_format,
+            src_colorspace=self._matrix,
+            interpolation=Interpolation.AREA,
+            threads=1,  # the default starts a thread per core, and is slower for it
+        )
+        pixels = _as_array(small, 1 if pixel_format == "gray" else 3)
+        return np.rot90(pixels, self._quarter_turns) if self._quarter_turns else pixels
+
+
+def _as_array(frame: av.VideoFrame, channels: int) -> UInt8:
+    """Return a packed frame's pixels without copying; the array keeps the frame's memory alive."""
+    plane = frame.planes[0]
+    rows: UInt8 = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+    pixels = rows[: frame.height, : frame.width * channels]
+    return pixels if channels == 1 else pixels.reshape(frame.height, frame.width, channels)
+
+
+class ArrayPicture:
+    """A picture that is an (h,w,3) uint8 RGB array already: picture files, tests."""
+
+    __slots__ = ("_rgb",)
+
+    def __init__(self, rgb: UInt8) -> None:
+        if rgb.dtype != np.uint8 or rgb.ndim != 3 or rgb.shape[2] != 3 or 0 in rgb.shape:
+            raise ValueError(f"expected uint8 (h, w, 3), got {rgb.dtype} {rgb.shape}")
+        self._rgb = rgb
+
+    @property
+    def size_wh(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self._rgb.shape[1], self._rgb.shape[0]
+
+    def rgb(self, size_wh: tuple[int, int] | None = None) -> UInt8:
+        """Return an (height, width, 3) RGB array, scaled to ``size_wh`` if given; a copy of its own."""
+        return _resized(self._rgb, size_wh or self.size_wh).copy()
+
+    def jpeg(self, quality: int = 85, size_wh: tuple[int, int] | None = None) -> bytes:
+        """Return the picture as a JPEG file."""
+        return _encode_jpeg(cv2.cvtColor(_resized(self._rgb, size_wh or self.size_wh), cv2.COLOR_RGB2BGR), quality)
+
+    def prepare(self, spec: InputSpec) -> tuple[UInt8, Letterbox]:
+        """Return (h,w,3) or (h,w) pixels as ``spec`` asks for, and their map to the source picture."""
+        letterbox = fit_letterbox(self.size_wh, spec)
+        inner: Any = _resized(self._rgb, letterbox.inner_wh)
+        if spec.colour is Colour.BGR:
+            inner = inner[..., ::-1]
+        elif spec.colour is Colour.GRAY:
+            inner = cv2.cvtColor(inner, cv2.COLOR_RGB2GRAY)
+        return _padded(inner, letterbox, spec.pad), letterbox
+
+
+def _resized(rgb: UInt8, size_wh: tuple[int, int]) -> UInt8:
+    if size_wh == (rgb.shape[1], rgb.shape[0]):
+        return rgb
+    shrinks = math.prod(size_wh) < rgb.shape[0] * rgb.shape[1]
+    return np.asarray(cv2.resize(rgb, size_wh, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR))
