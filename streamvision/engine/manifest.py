@@ -1,0 +1,259 @@
+"""Manifests: what a model is, where its file comes from, what it wants to see and how its answer is read.
+
+A manifest is a YAML file, in ``engines/`` or anywhere else. Pixels become network input by
+``(pixel * scale - mean) / std``, with mean and std per channel in the order of ``colour``.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, field_validator, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from streamvision import plugins
+from streamvision.errors import ManifestError, Problem
+from streamvision.resources import shipped
+from streamvision.types import Colour, Fit, InputSpec
+
+DEFAULT = "default"
+"""The name that stands for `DEFAULT_MODEL`."""
+DEFAULT_MODEL = "motion"
+"""The model that needs no download."""
+
+_KEY_PROBLEMS = {"extra_forbidden": "unknown key", "missing": "a key is missing here"}
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class ModelInput(_Part):
+    """What a network wants to see. ``layout`` and ``dtype`` are those of its input tensor."""
+
+    size: tuple[Annotated[int, Field(ge=1, le=8192)], Annotated[int, Field(ge=1, le=8192)]]
+    layout: Literal["nchw", "nhwc"] = "nchw"
+    colour: Colour = Colour.RGB
+    dtype: Literal["float32", "float16", "uint8"] = "float32"
+    scale: float = 1.0
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    fit: Fit = Fit.LETTERBOX
+    pad: Annotated[int, Field(ge=0, le=255)] = 114
+
+    @field_validator("scale")
+    @classmethod
+    def _scale_not_zero(cls, scale: float) -> float:
+        if scale == 0:
+            raise ValueError("a scale of 0 makes every picture black")
+        return scale
+
+    @field_validator("std")
+    @classmethod
+    def _std_not_zero(cls, std: tuple[float, ...]) -> tuple[float, ...]:
+        if 0 in std:
+            raise ValueError("a std of 0 divides by zero")
+        return std
+
+    @model_validator(mode="after")
+    def _one_value_per_channel(self) -> Self:
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values and len(values) != self.channels:
+                raise ValueError(f"{name} has {len(values)} values, but {self.colour} has {self.channels} channels")
+        return self
+
+    @property
+    def channels(self) -> int:
+        """1 for gray, else 3."""
+        return 1 if self.colour is Colour.GRAY else 3
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """One picture's shape in the network's layout, without the batch dimension."""
+        width, height = self.size
+        return (self.channels, height, width) if self.layout == "nchw" else (height, width, self.channels)
+
+    @property
+    def normalisation(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Per channel ``(mean, std)`` such that the network sees ``(pixel - mean) / std``: ``scale`` is folded in."""
+        mean = self.mean or (0.0,) * self.channels
+        std = self.std or (1.0,) * self.channels
+        return tuple(m / self.scale for m in mean), tuple(s / self.scale for s in std)
+
+    def spec(self) -> InputSpec:
+        """Return the picture that capture shall prepare."""
+        return InputSpec(self.size, self.fit, self.colour, self.pad)
+
+
+class DecoderChoice(_Part):
+    """Which decoder plug-in reads the outputs, with its options."""
+
+    type: str
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fold_options(cls, value: object) -> object:
+        if isinstance(value, dict) and "options" not in value:
+            rest = {key: item for key, item in value.items() if key != "type"}
+            return {key: item for key, item in value.items() if key == "type"} | {"options": rest}
+        return value
+
+
+class ModelFile(_Part):
+    """The network's file: looked for by ``name``, believed only with this ``sha256``."""
+
+    name: Annotated[str, Field(pattern=r"^[\w.+-]+\.onnx$")]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    url: Annotated[str, Field(pattern=r"^https?://\S+$")] | None = None
+    bytes: Annotated[int, Field(gt=0)] | None = None
+
+
+class Manifest(_Part):
+    """One model. A ``network`` has a file and a decoder; ``motion`` is an algorithm with ``options`` of its own."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    summary: str
+    task: Literal["detection"] = "detection"
+    kind: Literal["network", "motion"] = "network"
+    licence: str
+    source: str
+    input: ModelInput
+    labels: Annotated[tuple[str, ...], Field(min_length=1)]
+    decoder: DecoderChoice | None = None
+    file: ModelFile | None = None
+    options: dict[str, Any] = Field(default_factory=dict)
+
+    _path: Path | None = PrivateAttr(default=None)
+
+    @model_validator(mode="after")
+    def _fits_its_kind(self) -> Self:
+        if self.kind == "network" and (self.decoder is None or self.file is None):
+            raise ValueError("a network needs both `decoder` and `file`")
+        if self.kind == "network" and self.options:
+            raise ValueError("`options` belong to algorithms; a network's go into `decoder`")
+        if self.kind != "network" and (self.decoder is not None or self.file is not None):
+            raise ValueError(f"{self.kind} is no network: `decoder` and `file` have no meaning")
+        return self
+
+    @property
+    def path(self) -> Path | None:
+        """The file that this manifest was read from, None for one made in memory."""
+        return self._path
+
+    def at(self, path: Path) -> Self:
+        """Return the same manifest, known to lie at ``path``."""
+        copy = self.model_copy()
+        copy._path = path
+        return copy
+
+
+def names() -> list[str]:
+    """Return the names of the manifests that ship with the program, sorted."""
+    return sorted(path.stem for path in shipped("engines").glob("*.yaml"))
+
+
+def locate(name_or_path: str | Path) -> Path:
+    """Return the manifest file behind a name, a path, or ``default``. Raises `ManifestError`."""
+    text = str(name_or_path)
+    if isinstance(name_or_path, Path) or "/" in text or text.endswith((".yaml", ".yml")):
+        path = Path(text).expanduser()
+        if not path.is_file():
+            raise ManifestError("there is no such manifest file", where=str(path))
+        return path
+    name = DEFAULT_MODEL if text == DEFAULT else text
+    if name not in names():
+        near = difflib.get_close_matches(name, [*names(), DEFAULT], n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names())}; or give a path ending in .yaml"
+        raise ManifestError(f"there is no model called {name!r}", remedy=hint)
+    return shipped("engines") / f"{name}.yaml"
+
+
+def load(name_or_path: str | Path) -> Manifest:
+    """Read and check a manifest. Raises `ManifestError` that lists every problem with line and column."""
+    path = locate(name_or_path)
+    document = _parse(path)
+    plain = _plain(document)
+    if isinstance(plain.get("labels"), str):
+        plain["labels"] = _shared_labels(plain["labels"], path)
+    try:
+        manifest = Manifest.model_validate(plain).at(path)
+    except ValidationError as error:
+        raise _refusal(path, document, error) from error
+    _check_decoder(manifest, document, path)
+    return manifest
+
+
+def _parse(path: Path) -> CommentedMap:
+    try:
+        document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+    except MarkedYAMLError as error:
+        mark = error.problem_mark
+        place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+        raise ManifestError(f"not valid YAML: {error.problem}", where=place) from error
+    except (YAMLError, OSError, UnicodeDecodeError) as error:
+        raise ManifestError(f"cannot be read: {error}", where=str(path)) from error
+    if not isinstance(document, CommentedMap):
+        raise ManifestError("a manifest is a mapping of keys to values", where=f"{path}:1:1")
+    return document
+
+
+def _plain(node: Any) -> Any:
+    """Return the document as plain dicts, lists and scalars."""
+    if isinstance(node, dict):
+        return {str(key): _plain(value) for key, value in node.items()}
+    return [_plain(value) for value in node] if isinstance(node, list) else node
+
+
+def _shared_labels(name: str, manifest: Path) -> list[str]:
+    """Return the lines of a label list that several manifests share. Raises `ManifestError`."""
+    for folder in (manifest.parent, manifest.parent / "labels", shipped("engines") / "labels"):
+        path = folder / f"{name}.txt"
+        if path.is_file():
+            return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    raise ManifestError(
+        f"there is no label list called {name!r}",
+        where=str(manifest),
+        remedy=f"write the labels into the manifest, or put {name}.txt beside it, one label a line",
+    )
+
+
+def _check_decoder(manifest: Manifest, document: CommentedMap, path: Path) -> None:
+    """Validate the decoder's options against the plug-in that will get them."""
+    if manifest.decoder is None:
+        return
+    options = plugins.load("decoder", manifest.decoder.type).Options
+    try:
+        options.model_validate(manifest.decoder.options)
+    except ValidationError as error:
+        raise _refusal(path, document, error, prefix=("decoder",)) from error
+
+
+def _refusal(path: Path, document: CommentedMap, error: ValidationError, prefix: tuple[str, ...] = ()) -> ManifestError:
+    problems = []
+    for item in error.errors():
+        loc = (*prefix, *item["loc"])
+        line, column = _position(document, loc)
+        message = _KEY_PROBLEMS.get(item["type"], item["msg"].removeprefix("Value error, "))
+        where = ".".join(str(part) for part in loc)
+        problems.append(Problem(str(path), line, column, f"{where}: {message}" if where else message))
+    return ManifestError("\n".join(map(str, sorted(problems, key=lambda each: (each.line, each.column)))))
+
+
+def _position(node: Any, loc: Sequence[int | str]) -> tuple[int, int]:
+    """Return line and column (from 1) of the deepest part of ``loc`` that the document has."""
+    line, column = 1, 1
+    for part in loc:
+        if isinstance(node, CommentedMap) and part in node:
+            row, col = node.lc.key(part)
+        elif isinstance(node, CommentedSeq) and isinstance(part, int) and part < len(node):
+            row, col = node.lc.item(part)
+        else:
+            break
+        line, column, node = row + 1, col + 1, node[part]
+    return line, column
