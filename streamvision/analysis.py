@@ -1,0 +1,244 @@
+"""Per stream: detections -> tracker -> rules -> events; and the one thread that does it for every stream."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import numpy as np
+import structlog
+
+from streamvision.capture.stream import StateChange
+from streamvision.channel import Channel, Closed
+from streamvision.clock import Clock
+from streamvision.engine.runner import Inferred
+from streamvision.interfaces import Rule, Scene, Tracker
+from streamvision.metrics import StreamStats
+from streamvision.types import (
+    Analysis,
+    ClockSource,
+    Detections,
+    Event,
+    Frame,
+    FrameInfo,
+    Phase,
+    StreamState,
+    Tracks,
+)
+
+log = structlog.get_logger()
+
+IDLE_S = 0.5
+
+
+class StreamAnalyser:
+    """One stream's memory: its tracker, its rules, its books. Used by the analysis thread only."""
+
+    def __init__(
+        self,
+        labels: Sequence[str],
+        tracker: Tracker,
+        rules: Sequence[Rule],
+        stats: StreamStats,
+        min_score: float,
+    ) -> None:
+        self.stats = stats
+        self._labels = labels
+        self._tracker = tracker
+        self._rules = rules
+        self._min_score = min_score
+        self._last: FrameInfo | None = None
+
+    def update(self, info: FrameInfo, detections: Detections) -> tuple[Analysis, list[Event]]:
+        """Follow and judge one picture; pictures of a stream come in order."""
+        events = self._cut(info)
+        tracks = self._tracker.update(detections, info.media_s)
+        scene = Scene(info, tracks, self._labels)
+        for rule in self._rules:
+            events += rule.update(scene)
+        self._last = info
+        self._count(detections, tracks, events)
+        return Analysis(info, detections, tracks, self._labels), events
+
+    def close(self, reason: str) -> list[Event]:
+        """End every open happening."""
+        if self._last is None:
+            return []
+        last = self._last
+        events = [event for rule in self._rules for event in rule.close(last, reason)]
+        self._count_events(events)
+        self.stats.tracks_active.clear()
+        return events
+
+    def _cut(self, info: FrameInfo) -> list[Event]:
+        """Start anew where a file starts anew; a reconnected camera still looks at the same scene."""
+        last = self._last
+        if last is None or info.epoch == last.epoch or info.clock is not ClockSource.FILE:
+            return []
+        self._tracker.reset()
+        return [event for rule in self._rules for event in rule.close(last, "restart")]
+
+    def _count(self, detections: Detections, tracks: Tracks, events: Sequence[Event]) -> None:
+        stats = self.stats
+        for class_id in detections.class_id[detections.score >= self._min_score].tolist():
+            stats.detections[self._labels[class_id]] += 1
+        active = tracks.class_id[tracks.confirmed & tracks.visible]
+        counts = np.bincount(active, minlength=0).tolist()
+        present = {self._labels[class_id]: count for class_id, count in enumerate(counts) if count}
+        # A class that was here before stays at 0, so that its series does not end.
+        stats.tracks_active = dict.fromkeys(stats.tracks_active, 0) | present
+        self._count_events(events)
+
+    def _count_events(self, events: Sequence[Event]) -> None:
+        for event in events:
+            self.stats.events[event.rule, f"streamvision.{event.kind}.{event.phase}"] += 1
+
+
+@dataclass(frozen=True, slots=True)
+class StreamOver:
+    """Says to the analysis thread that a stream's last picture has been analysed."""
+
+    stream: str
+    reason: str
+
+
+class AnalysisStage:
+    """The one thread between engines and outbox. ``crashed`` holds the exception that stopped it early."""
+
+    STAGE = "analysis"
+
+    def __init__(
+        self,
+        analysers: Mapping[str, StreamAnalyser],
+        append: Callable[[Sequence[Event]], None],
+        publish: Callable[[Frame, Analysis], None],
+        clock: Clock,
+        beat: Callable[[str], None],
+    ) -> None:
+        """``append`` stores events (it may block); ``publish`` shows a picture to whoever watches (it must not)."""
+        self.crashed: BaseException | None = None
+        self.input = Channel[Sequence[Inferred] | StreamOver](8)
+        self._analysers = analysers
+        self._append = append
+        self._publish = publish
+        self._clock = clock
+        self._beat = beat
+        self._thread = threading.Thread(target=self._guarded, name=self.STAGE, daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def join(self, timeout_s: float) -> bool:
+        """Wait for the end after ``input`` was closed; False if that took too long."""
+        self._thread.join(max(0.0, timeout_s))
+        return not self._thread.is_alive()
+
+    def _guarded(self) -> None:
+        try:
+            self._run()
+        except Exception as error:  # a thread's border: the supervisor ends the daemon
+            self.crashed = error
+            log.error("analysis stopped", error=str(error), exc_info=error)
+        finally:
+            self.input.close()
+            self._lose_rest()
+
+    def _run(self) -> None:
+        while True:
+            self._beat(self.STAGE)
+            try:
+                item = self.input.get(IDLE_S)
+            except TimeoutError:
+                continue
+            except Closed:
+                break
+            if isinstance(item, StreamOver):
+                self._append(self._analysers[item.stream].close(item.reason))
+            else:
+                self._analyse(item)
+        self._append([event for analyser in self._analysers.values() for event in analyser.close("shutdown")])
+
+    def _analyse(self, batch: Sequence[Inferred]) -> None:
+        for done, inferred in enumerate(batch):
+            try:
+                self._analyse_one(inferred)
+            except Exception:
+                for rest in batch[done:]:
+                    self._analysers[rest.frame.info.stream].stats.drop("analysis", "error")
+                raise
+
+    def _analyse_one(self, inferred: Inferred) -> None:
+        info = inferred.frame.info
+        analyser = self._analysers[info.stream]
+        stats = analyser.stats
+        engine_s = self._clock.monotonic()
+        analysis, events = analyser.update(info, inferred.detections)
+        if events:
+            self._append(events)
+        now = self._clock.monotonic()
+        stats.ages["engine"].observe(engine_s - info.received_s)
+        stats.ages["analysis"].observe(now - info.received_s)
+        if events:
+            stats.ages["event"].observe(now - info.received_s)
+        stats.last_analysed_s = now
+        stats.last_media_s = info.media_s
+        stats.last_age_s = now - info.received_s
+        self._publish(inferred.frame, analysis)
+        stats.analysed += 1
+
+    def _lose_rest(self) -> None:
+        while (item := self.input.take_nowait()) is not None:
+            if not isinstance(item, StreamOver):
+                for inferred in item:
+                    self._analysers[inferred.frame.info.stream].stats.drop("analysis", "stopped")
+
+
+class Outages:
+    """Turns one camera's state changes into events: an outage starts, and ends when pictures come again."""
+
+    def __init__(self, stream: str, new_id: Callable[[], str], clock: Clock, stats: StreamStats) -> None:
+        self._stream = stream
+        self._new_id = new_id
+        self._clock = clock
+        self._stats = stats
+        self._happening: str | None = None
+        self._since: datetime | None = None
+
+    def update(self, change: StateChange) -> list[Event]:
+        """Return the event that a state change amounts to, if any."""
+        now = self._clock.utcnow()
+        if change.new is StreamState.LIVE:
+            return self._end(now, "recovered")
+        if change.new is StreamState.STOPPED:
+            return self._end(now, "stopped")
+        if change.new is StreamState.CONNECTING or self._happening is not None:
+            return []
+        self._happening, self._since = self._new_id(), now
+        data = {"state": str(change.new), "reason": change.reason, "cause": change.cause}
+        return [self._event(self._happening, Phase.START, self._happening, now, data, {})]
+
+    def _end(self, now: datetime, reason: str) -> list[Event]:
+        if self._happening is None or self._since is None:
+            return []
+        lasted: timedelta = now - self._since
+        happening, self._happening = self._happening, None
+        evidence = {"outage_s": round(max(0.0, lasted.total_seconds()), 3)}
+        return [self._event(self._new_id(), Phase.END, happening, now, {"reason": reason}, evidence)]
+
+    def _event(
+        self,
+        event_id: str,
+        phase: Phase,
+        happening: str,
+        now: datetime,
+        data: dict[str, object],
+        evidence: dict[str, float],
+    ) -> Event:
+        self._stats.events["outage", f"streamvision.outage.{phase}"] += 1
+        return Event(
+            event_id, "outage", phase, self._stream, "outage", happening, self._stats.last_media_s, now,
+            ClockSource.ARRIVAL, 0.0, None, data, evidence,
+        )  # fmt: skip

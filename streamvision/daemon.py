@@ -1,0 +1,123 @@
+"""The life of the service on one page: start, supervise, drain. Signals, readiness, watchdog."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import Protocol
+
+import structlog
+
+from streamvision.notify import Notifier
+
+log = structlog.get_logger()
+
+TICK_S = 0.25
+DRAIN_S = 15.0
+"""How long an orderly end may take; the unit file's TimeoutStopSec is longer."""
+
+
+class Service(Protocol):
+    """What the daemon keeps alive; the pipeline."""
+
+    def start(self) -> None:
+        """Begin to work; raises a `StreamvisionError` when that is impossible."""
+        ...
+
+    def tick(self) -> None:
+        """Look after the stages; called a few times per second."""
+        ...
+
+    def stop(self, deadline_s: float) -> bool:
+        """Drain and end; True if everything was drained in time."""
+        ...
+
+    @property
+    def finished(self) -> bool:
+        """Whether nothing is left to do (every source was finite and is done)."""
+        ...
+
+    @property
+    def crashed(self) -> BaseException | None:
+        """The exception that ended a stage before its time."""
+        ...
+
+    @property
+    def silent(self) -> list[str]:
+        """Stages whose sign of life is overdue."""
+        ...
+
+    @property
+    def summary(self) -> str:
+        """One line on how things are."""
+        ...
+
+
+class Signals:
+    """What the operator has asked for: the first SIGTERM or SIGINT asks, the second ends at once."""
+
+    def __init__(self, force: Callable[[int], None] = os._exit) -> None:
+        self.stop = threading.Event()
+        self.reload = threading.Event()
+        self._force = force
+
+    def handle(self, number: int, _frame: FrameType | None) -> None:
+        """Take a signal; runs in the main thread between two instructions, so it only sets flags."""
+        if number == signal.SIGHUP:
+            self.reload.set()
+        elif self.stop.is_set():
+            self._force(128 + number)
+        else:
+            self.stop.set()
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Catch the signals within the block and restore their former handlers after it."""
+        numbers = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+        former = {number: signal.signal(number, self.handle) for number in numbers}
+        try:
+            yield
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+
+def serve(service: Service, notifier: Notifier, signals: Signals, on_reload: Callable[[], None]) -> int:
+    """Run a service until it is finished, asked to stop, or broken; return the exit code (0 or 1)."""
+    with signals.caught():
+        service.start()
+        notifier.ready()
+        _supervise(service, notifier, signals, on_reload)
+        notifier.stopping()
+        drained = service.stop(DRAIN_S)
+    if service.crashed is not None:
+        log.error("a stage broke; ending so that the service manager starts anew", error=str(service.crashed))
+        return 1
+    if not drained:
+        log.error("not everything was drained in time", deadline_s=DRAIN_S)
+        return 1
+    return 0
+
+
+def _supervise(service: Service, notifier: Notifier, signals: Signals, on_reload: Callable[[], None]) -> None:
+    tick_s = min(TICK_S, notifier.watchdog_s / 4) if notifier.watchdog_s else TICK_S
+    mentioned: list[str] = []
+    status = ""
+    while not (signals.stop.wait(tick_s) or service.finished or service.crashed):
+        service.tick()
+        if signals.reload.is_set():
+            signals.reload.clear()
+            on_reload()
+        silent = service.silent
+        if not silent:
+            notifier.alive()
+        elif silent != mentioned:
+            log.error("no sign of life; the watchdog is not fed", stages=silent)
+        mentioned = silent
+        if (summary := service.summary) != status:
+            status = summary
+            notifier.status(status)

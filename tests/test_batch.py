@@ -1,0 +1,166 @@
+"""Cross-stream scheduling: who is next, when a batch closes, who is too old, how it ends."""
+
+from __future__ import annotations
+
+import threading
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from streamvision.batch import FILE_CAPACITY, LIVE_CAPACITY, Batcher, BatchPolicy
+from streamvision.channel import Channel, Closed
+from streamvision.geometry import Letterbox
+from streamvision.types import ClockSource, Frame, FrameInfo
+from tests.fakes import FakeClock, FakePicture
+
+
+def frame(stream: str, received_s: float, seq: int = 0) -> Frame:
+    info = FrameInfo(
+        stream, 0, seq, received_s, received_s, datetime(2026, 1, 1, tzinfo=UTC), ClockSource.ARRIVAL, 0.0, (8, 8)
+    )
+    return Frame(info, FakePicture((8, 8)), np.zeros((8, 8, 3), np.uint8), Letterbox.fit((8, 8), (8, 8)))
+
+
+class Bench:
+    """A batcher with its books."""
+
+    def __init__(self, **policy: float) -> None:
+        self.clock = FakeClock()
+        self.expired: list[Frame] = []
+        self.overflowed: list[Frame] = []
+        self.batcher = Batcher(BatchPolicy(**{"max_wait_s": 0.0} | policy), self.clock, self.expired.append)  # type: ignore[arg-type]
+
+    def add(self, stream: str, *, live: bool = True) -> Channel[Frame]:
+        return self.batcher.add(stream, live=live, on_overflow=self.overflowed.append)
+
+    def collected(self) -> list[tuple[str, int]] | None:
+        batch = self.batcher.collect(0)
+        return None if batch is None else [(one.info.stream, one.info.seq) for one in batch.frames]
+
+
+def test_the_longest_waiting_stream_comes_first():
+    bench = Bench()
+    a, b = bench.add("a"), bench.add("b")
+    a.put(frame("a", bench.clock.monotonic() - 0.1))
+    b.put(frame("b", bench.clock.monotonic() - 0.2))
+    assert bench.collected() == [("b", 0), ("a", 0)]
+
+
+def test_a_batch_takes_at_most_one_frame_per_stream():
+    bench = Bench()
+    a = bench.add("a")
+    a.put(frame("a", bench.clock.monotonic(), 0))
+    a.put(frame("a", bench.clock.monotonic(), 1))
+    assert bench.collected() == [("a", 0)]
+    assert bench.collected() == [("a", 1)]
+
+
+def test_a_batch_holds_at_most_max_batch_frames():
+    bench = Bench(max_batch=2)
+    for name in "abc":
+        bench.add(name).put(frame(name, bench.clock.monotonic()))
+    assert [len(bench.collected() or ()), len(bench.collected() or ())] == [2, 1]
+
+
+def test_streams_take_turns_whatever_their_rates():
+    bench = Bench(max_batch=1)
+    channels = {name: bench.add(name, live=False) for name in "ab"}
+    order = []
+    for seq in range(8):
+        for name, channel in channels.items():
+            while len(channel) < FILE_CAPACITY:
+                channel.put(frame(name, 0.0, seq))
+        bench.clock.advance(0.01)
+        order += bench.collected() or []
+    assert [name for name, _ in order] == list("abababab")
+
+
+def test_a_file_cannot_starve_a_camera():
+    bench = Bench(max_batch=1)
+    file, camera = bench.add("file", live=False), bench.add("camera")
+    served = []
+    for seq in range(6):
+        while len(file) < FILE_CAPACITY:
+            file.put(frame("file", 0.0, seq))
+        camera.put(frame("camera", bench.clock.monotonic(), seq))
+        bench.clock.advance(0.02)
+        served += bench.collected() or []
+    assert [name for name, _ in served].count("camera") >= 2
+
+
+def test_a_dead_camera_is_an_absent_row_and_nobody_waits_for_it():
+    bench = Bench(max_wait_s=0.0)
+    bench.add("dead")
+    bench.add("alive").put(frame("alive", bench.clock.monotonic()))
+    assert bench.collected() == [("alive", 0)]
+
+
+def test_live_frames_grow_too_old_and_are_counted():
+    bench = Bench(max_age_s=0.5)
+    camera = bench.add("camera")
+    camera.put(frame("camera", bench.clock.monotonic(), 0))
+    bench.clock.advance(1.0)
+    camera.put(frame("camera", bench.clock.monotonic(), 1))
+    assert bench.collected() == [("camera", 1)]
+    assert [one.info.seq for one in bench.expired] == [0]
+
+
+def test_a_files_frames_never_grow_too_old():
+    bench = Bench(max_age_s=0.5)
+    bench.add("file", live=False).put(frame("file", bench.clock.monotonic()))
+    bench.clock.advance(60.0)
+    assert bench.collected() == [("file", 0)]
+    assert bench.expired == []
+
+
+def test_a_camera_that_is_too_fast_loses_its_oldest_frames_only():
+    bench = Bench()
+    camera = bench.add("camera")
+    for seq in range(LIVE_CAPACITY + 3):
+        camera.put(frame("camera", bench.clock.monotonic(), seq))
+    assert [one.info.seq for one in bench.overflowed] == [0, 1, 2]
+
+
+def test_nothing_within_the_timeout_is_none():
+    bench = Bench()
+    bench.add("a")
+    assert bench.collected() is None
+
+
+def test_it_ends_when_closed_and_every_stream_is_drained():
+    bench = Bench()
+    a = bench.add("a")
+    a.put(frame("a", bench.clock.monotonic()))
+    a.close()
+    bench.batcher.close()
+    assert bench.collected() == [("a", 0)]
+    with pytest.raises(Closed):
+        bench.batcher.collect(0)
+
+
+def test_a_stream_may_join_late_and_leave():
+    bench = Bench()
+    bench.add("a").close()
+    assert bench.collected() is None
+    bench.add("a").put(frame("a", bench.clock.monotonic(), 7))
+    assert bench.collected() == [("a", 7)]
+
+
+def test_a_stream_has_one_row():
+    bench = Bench()
+    bench.add("a")
+    with pytest.raises(ValueError, match="row already"):
+        bench.add("a")
+
+
+def test_a_frame_wakes_a_waiting_runner():
+    bench = Bench()
+    channel = bench.add("a")
+    taken: list[object] = []
+    runner = threading.Thread(target=lambda: taken.append(bench.batcher.collect(10)))
+    runner.start()
+    channel.put(frame("a", bench.clock.monotonic()))
+    runner.join(10)
+    assert len(taken) == 1
+    assert taken[0] is not None

@@ -1,0 +1,107 @@
+"""The life of the service: real signals, the watchdog, the exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from streamvision.daemon import Signals, serve
+from streamvision.notify import Notifier
+
+
+class FakeService:
+    """Does on each tick what the script says."""
+
+    def __init__(self, *script: Callable[[FakeService], None]) -> None:
+        self.script = list(script)
+        self.finished = False
+        self.crashed: BaseException | None = None
+        self.silent: list[str] = []
+        self.drains = True
+        self.calls: list[str] = []
+        self.summary = "fine"
+
+    def start(self) -> None:
+        self.calls.append("start")
+
+    def tick(self) -> None:
+        self.script.pop(0)(self) if self.script else setattr(self, "finished", True)
+
+    def stop(self, deadline_s: float) -> bool:
+        assert deadline_s > 0
+        self.calls.append("stop")
+        return self.drains
+
+
+class Recorder(Notifier):
+    """Keeps what would be sent; asks for a quick watchdog so that ticks are short."""
+
+    def __init__(self) -> None:
+        super().__init__(None, watchdog_s=0.004)
+        self.sent: list[str] = []
+
+    def _send(self, message: str) -> None:
+        self.sent.append(message)
+
+
+def run(service: FakeService, signals: Signals | None = None) -> tuple[int, list[str], list[str]]:
+    reloads: list[str] = []
+    notifier = Recorder()
+    code = serve(service, notifier, signals or Signals(), lambda: reloads.append("reload"))
+    assert service.calls == ["start", "stop"]
+    return code, notifier.sent, reloads
+
+
+def test_finite_work_ends_with_0():
+    code, sent, _ = run(FakeService())
+    assert code == 0
+    assert sent[0] == "READY=1"
+    assert sent[-1] == "STOPPING=1"
+    assert "STATUS=fine" in sent
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_it_in_good_order(number: signal.Signals):
+    service = FakeService(*[lambda _: os.kill(os.getpid(), number)] + [lambda _: None] * 1000)
+    assert run(service)[0] == 0
+
+
+def test_a_second_signal_ends_at_once():
+    forced: list[int] = []
+    signals = Signals(force=forced.append)
+    signals.handle(signal.SIGTERM, None)
+    signals.handle(signal.SIGTERM, None)
+    assert forced == [128 + signal.SIGTERM]
+
+
+def test_hangup_asks_for_a_reload():
+    service = FakeService(lambda _: os.kill(os.getpid(), signal.SIGHUP), lambda _: None, lambda _: None)
+    assert run(service)[2] == ["reload"]
+
+
+def test_former_handlers_come_back():
+    before = signal.getsignal(signal.SIGTERM)
+    run(FakeService())
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_a_broken_stage_ends_with_1():
+    service = FakeService(lambda one: setattr(one, "crashed", RuntimeError("tracker fell over")))
+    assert run(service)[0] == 1
+
+
+def test_a_drain_that_takes_too_long_ends_with_1():
+    service = FakeService()
+    service.drains = False
+    assert run(service)[0] == 1
+
+
+def test_the_watchdog_is_fed_only_while_every_stage_is_alive():
+    def hang(one: FakeService) -> None:
+        one.silent = ["analysis"]
+
+    assert "WATCHDOG=1" in run(FakeService(lambda _: None))[1]
+    assert "WATCHDOG=1" not in run(FakeService(hang))[1]
