@@ -1,7 +1,8 @@
-"""What is counted, and how it is told to Prometheus.
+"""What is counted.
 
 Counting is a plain attribute or dictionary entry with one writing thread per cell, so it costs no lock and no
-label look-up; the exposition is rendered from those cells on demand.
+label look-up; the exposition is rendered from those cells on demand. A reader copies a dictionary (``dict(cells)``
+is one step under the GIL) before it walks through it, because its writer may add a key at any moment.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class StreamStats:
         self.last_received_s: float | None = None
         self.last_analysed_s: float | None = None
         self.last_age_s: float | None = None
+        self.last_media_s = 0.0
 
     def skip(self, reason: str) -> None:
         """Count a picture that was not wanted (target rate, no motion)."""
@@ -68,8 +70,8 @@ class StreamStats:
 
     @property
     def in_flight(self) -> int:
-        """Pictures decoded whose fate is still open."""
-        settled = self.analysed + sum(self.skipped.values()) + sum(self.dropped.values())
+        """Pictures decoded whose fate is still open; read in that order, it is never negative."""
+        settled = self.analysed + sum(dict(self.skipped).values()) + sum(dict(self.dropped).values())
         return self.decoded - settled
 
 
@@ -94,24 +96,3 @@ class SinkStats:
         self.pending = 0
         self.lag_s = 0.0
         self.dead_letters = 0
-
-
-class Metrics:
-    """All books of one daemon."""
-
-    def __init__(self) -> None:
-        self.streams: dict[str, StreamStats] = {}
-        self.engines: dict[str, EngineStats] = {}
-        self.sinks: dict[str, SinkStats] = {}
-
-    def stream(self, name: str) -> StreamStats:
-        """Return a stream's books, new ones at first."""
-        return self.streams.setdefault(name, StreamStats(name))
-
-    def engine(self, name: str) -> EngineStats:
-        """Return a model's books, new ones at first."""
-        return self.engines.setdefault(name, EngineStats(name))
-
-    def sink(self, name: str) -> SinkStats:
-        """Return a sink's books, new ones at first."""
-        return self.sinks.setdefault(name, SinkStats(name))

@@ -1,0 +1,26 @@
+"""What is counted, and how it is told to Prometheus: the books, and their text exposition."""
+
+from __future__ import annotations
+
+from streamvision.metrics.books import (
+    AGE_BOUNDS_S,
+    BATCH_BOUNDS,
+    ENGINE_BOUNDS_S,
+    EngineStats,
+    Histogram,
+    SinkStats,
+    StreamStats,
+)
+from streamvision.metrics.exposition import CONTENT_TYPE, Metrics
+
+__all__ = [
+    "AGE_BOUNDS_S",
+    "BATCH_BOUNDS",
+    "CONTENT_TYPE",
+    "ENGINE_BOUNDS_S",
+    "EngineStats",
+    "Histogram",
+    "Metrics",
+    "SinkStats",
+    "StreamStats",
+]
