@@ -1,0 +1,29 @@
+"""YAML -> frozen, validated `Settings`; every mistake of a file is reported with its place and a remedy."""
+
+from streamvision.config.load import LabelsOf, load_settings
+from streamvision.config.settings import (
+    ModelSettings,
+    RuleSettings,
+    ServerSettings,
+    Settings,
+    SinkSettings,
+    StreamSettings,
+    TokenSettings,
+    TrackerSettings,
+)
+from streamvision.config.sources import local_path, source_kind
+
+__all__ = [
+    "LabelsOf",
+    "ModelSettings",
+    "RuleSettings",
+    "ServerSettings",
+    "Settings",
+    "SinkSettings",
+    "StreamSettings",
+    "TokenSettings",
+    "TrackerSettings",
+    "load_settings",
+    "local_path",
+    "source_kind",
+]

@@ -1,0 +1,86 @@
+"""What only shows when the parts of a stream are seen together: shapes that cannot work, names that nothing has."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from streamvision import geometry
+from streamvision.config.document import Document, Path
+from streamvision.config.validate import nearest
+
+Points = list[tuple[float, float]]
+
+
+def _no_problem(points: Points) -> str | None:
+    return None
+
+
+_SHAPES: tuple[tuple[str, int, Callable[[Points], str | None]], ...] = (
+    ("zones", 3, getattr(geometry, "polygon_problem", _no_problem)),
+    ("privacy_masks", 3, getattr(geometry, "polygon_problem", _no_problem)),
+    ("lines", 2, getattr(geometry, "line_problem", _no_problem)),
+)
+_REFERENCES = (("zone", "zones"), ("line", "lines"))
+
+
+def lint_stream(document: Document, stream: dict[str, Any], path: Path, labels: Collection[str] | None) -> None:
+    """Note shapes that can never work, and zones, lines and classes that rules name but nothing defines."""
+    for section, least, problem_of in _SHAPES:
+        for name, shape in _entries(stream.get(section)):
+            points = _points(shape)
+            if points is None or len(points) < least:
+                continue
+            if problem := problem_of(points):
+                what, _, remedy = problem.partition("; ")
+                document.problem((*path, section, name), f"{section.removesuffix('s')} {name!r}: {what}", remedy)
+    rules = stream.get("rules")
+    for index, rule in enumerate(rules if isinstance(rules, list) else ()):
+        if isinstance(rule, dict):
+            _lint_rule(document, stream, rule, (*path, "rules", index), labels)
+
+
+def _lint_rule(
+    document: Document, stream: dict[str, Any], rule: dict[str, Any], path: Path, labels: Collection[str] | None
+) -> None:
+    for word, section in _REFERENCES:
+        defined = [name for name, _ in _entries(stream.get(section))]
+        for place, name in _texts(rule, word, path):
+            if name not in defined:
+                remedy = nearest(name, defined, noun=f"{section} of this stream")
+                document.problem(place, f"there is no {word} {name!r}", remedy)
+    if labels is None:
+        return
+    for place, name in _texts(rule, "classes", path):
+        if name not in labels:
+            document.problem(place, f"the model knows no class {name!r}", nearest(name, labels, noun="it knows"))
+
+
+def _texts(rule: dict[str, Any], word: str, path: Path) -> list[tuple[Path, str]]:
+    """Return the places and texts of ``word`` and its plural, each a text or a list of texts."""
+    found: list[tuple[Path, str]] = []
+    for key in {word, f"{word.removesuffix('s')}s"}:
+        value = rule.get(key)
+        if isinstance(value, str):
+            found.append(((*path, key), value))
+        elif isinstance(value, list):
+            found.extend(((*path, key, i), item) for i, item in enumerate(value) if isinstance(item, str))
+    return found
+
+
+def _entries(section: Any) -> list[tuple[str, Any]]:
+    return list(section.items()) if isinstance(section, dict) else []
+
+
+def _points(shape: Any) -> Points | None:
+    """Return a shape's points if it is well-formed; what is not has been told already."""
+    if not isinstance(shape, list):
+        return None
+    points: Points = []
+    for point in shape:
+        if not (isinstance(point, list) and len(point) == 2):
+            return None
+        if any(isinstance(value, bool) or not isinstance(value, int | float) for value in point):
+            return None
+        points.append((float(point[0]), float(point[1])))
+    return points

@@ -1,0 +1,298 @@
+"""A configuration file -> `Settings`, or every problem in it at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path as FilePath
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel
+
+from streamvision import plugins
+from streamvision.config.document import Document, Path, read_document
+from streamvision.config.lint import lint_stream
+from streamvision.config.secrets import Expander
+from streamvision.config.settings import (
+    ModelSettings,
+    Name,
+    RuleSettings,
+    ServerSettings,
+    Settings,
+    SinkSettings,
+    StreamEntry,
+    StreamSettings,
+    Strict,
+    TrackerSettings,
+)
+from streamvision.config.sources import absolute_url, known_schemes, scheme_of, source_kind
+from streamvision.config.validate import nearest, validate
+from streamvision.errors import ConfigError, PluginError, Problem, StreamvisionError
+
+LabelsOf = Callable[[str], Collection[str] | None]
+LoadPlugin = Callable[[plugins.Kind, str], Any]
+
+DEFAULT_TRACKER = "bytetrack"
+N = TypeVar("N", RuleSettings, SinkSettings)
+_SECTIONS = ("state_dir", "server", "models", "streams", "sinks")
+
+
+def load_settings(
+    path: FilePath | str,
+    *,
+    env: Mapping[str, str] = os.environ,
+    labels_of: LabelsOf | None = None,
+    load_plugin: LoadPlugin = plugins.load,
+) -> Settings:
+    """Read and validate a configuration file.
+
+    ``labels_of`` tells a manifest's class names (None: unknown), so that rules' classes can be checked; it may
+    raise a `StreamvisionError`. Raises `ConfigError` with every problem in file order.
+    """
+    file = FilePath(path)
+    try:
+        with file.open("rb") as stream:
+            raw = stream.read((1 << 20) + 1)
+    except OSError as error:
+        problem = Problem(str(path), 0, 0, f"cannot be read: {error.strerror}", "give the path of a YAML file")
+        raise ConfigError([problem]) from error
+    document = read_document(str(path), raw)
+    settings = None
+    if document.data is not None:
+        Expander(document, env).expand()
+        settings = _Loader(document, file.absolute().parent, env, labels_of, load_plugin).settings()
+    if document.problems or settings is None:
+        raise ConfigError(sorted(set(document.problems), key=lambda problem: (problem.line, problem.column)))
+    return settings
+
+
+class _Named(Strict):
+    """What rules and sinks have in common."""
+
+    name: Name
+    type: str
+
+
+class _Loader:
+    """Builds `Settings` from an expanded document; mistakes go to the document, and building goes on."""
+
+    def __init__(
+        self,
+        document: Document,
+        folder: FilePath,
+        env: Mapping[str, str],
+        labels_of: LabelsOf | None,
+        load_plugin: LoadPlugin,
+    ) -> None:
+        self._document = document
+        self._folder = folder
+        self._env = env
+        self._labels_of = labels_of
+        self._load_plugin = load_plugin
+
+    def settings(self) -> Settings | None:
+        data = self._document.data
+        if not isinstance(data, dict):
+            self._document.problem((), "expected keys with values", "a configuration begins with, say, streams:")
+            return None
+        for key in data.keys() - set(_SECTIONS):
+            self._document.problem((key,), f"unknown key {key!r}", nearest(key, _SECTIONS), at_key=True)
+        server = self._server(data.get("server"))
+        models = self._models(data.get("models"))
+        streams = self._streams(data, models)
+        sinks = self._sinks(data.get("sinks"))
+        state_dir = self._state_dir(data.get("state_dir"))
+        if self._document.problems:
+            return None
+        settings = Settings(
+            state_dir=state_dir, server=server, models=models, streams=tuple(streams), sinks=tuple(sinks)
+        )
+        settings._secrets = frozenset(self._document.secrets)
+        return settings
+
+    def _state_dir(self, given: Any) -> FilePath:
+        if given is None:
+            # systemd gives a list if several directories are asked for; the first is ours
+            given = self._env.get("STATE_DIRECTORY", "").partition(":")[0] or "./var"
+        if not isinstance(given, str) or not given or "\0" in given:
+            self._document.problem(("state_dir",), "expected the path of a folder", "for example: state_dir: ./var")
+            return self._folder
+        return FilePath(os.path.normpath(self._folder / FilePath(given).expanduser()))
+
+    def _server(self, given: Any) -> ServerSettings:
+        server = validate(self._document, ServerSettings, {} if given is None else given, ("server",))
+        if server is None:
+            return ServerSettings()
+        if not server.loopback and not (server.tokens.admin and server.tokens.read):
+            self._document.problem(
+                ("server", "listen"),
+                f"{server.listen} can be reached from other machines, so it needs tokens",
+                "set server.tokens: {admin: ${ADMIN_TOKEN}, read: ${READ_TOKEN}}, or listen on 127.0.0.1",
+            )
+        return server
+
+    def _models(self, given: Any) -> dict[str, ModelSettings]:
+        entries = self._mapping(given, ("models",), "names with models") or {"default": {}}
+        models = {}
+        for name, entry in entries.items():
+            path: Path = ("models", name)
+            model = validate(self._document, ModelSettings, {} if entry is None else entry, path)
+            if model is None:
+                models[name] = ModelSettings()
+                continue
+            if model.backend not in (known := ["auto", *plugins.names("backend")]):
+                self._document.problem(
+                    (*path, "backend"), f"there is no backend {model.backend!r}", nearest(model.backend, known)
+                )
+            models[name] = model.model_copy(update={"manifest": self._manifest(model.manifest)})
+        return models
+
+    def _manifest(self, name: str) -> str:
+        is_path = "/" in name or name.endswith((".yaml", ".yml"))
+        return os.path.normpath(self._folder / FilePath(name).expanduser()) if is_path else name
+
+    def _streams(self, data: dict[str, Any], models: Mapping[str, ModelSettings]) -> list[StreamSettings]:
+        if not data.get("streams"):
+            remedy = "streams: [{id: gate, url: rtsp://...}]"
+            self._document.problem(("streams",), "there are no streams to watch", remedy)
+        labels = {name: self._labels(name, model) for name, model in models.items()}
+        streams = []
+        for index, entry in enumerate(self._list(data.get("streams"), ("streams",))):
+            stream = self._stream(entry, ("streams", index), models, labels)
+            if stream is not None:
+                streams.append(stream)
+        self._unique(data.get("streams"), ("streams",), "id", "stream id")
+        return streams
+
+    def _labels(self, name: str, model: ModelSettings) -> Collection[str] | None:
+        try:
+            return self._labels_of(model.manifest) if self._labels_of else None
+        except StreamvisionError as error:
+            self._document.problem(("models", name, "manifest"), error.what, error.remedy or "")
+            return None
+
+    def _stream(
+        self,
+        entry: Any,
+        path: Path,
+        models: Mapping[str, ModelSettings],
+        labels: Mapping[str, Collection[str] | None],
+    ) -> StreamSettings | None:
+        if not isinstance(entry, dict):
+            self._document.problem(path, "expected a stream with id and url", "- {id: gate, url: rtsp://...}")
+            return None
+        own = {*StreamEntry.model_fields, "rules", "tracker"}
+        common = {key: value for key, value in entry.items() if key in StreamEntry.model_fields}
+        stream = validate(self._document, StreamEntry, common, path)
+        given = entry.get("url")
+        url = absolute_url(given, self._folder) if isinstance(given, str) and given and "\0" not in given else ""
+        kind = self._kind(url, path) if url else ""
+        rest = {key: value for key, value in entry.items() if key not in own}
+        source = self._options("source", kind, rest, path, own, f" for a {kind} source") if kind else None
+        tracker = self._tracker(entry.get("tracker"), (*path, "tracker"))
+        rules = self._rules(entry.get("rules"), (*path, "rules"))
+        model = self._model_of(entry.get("model"), path, models)
+        lint_stream(self._document, entry, path, labels.get(model))
+        if stream is None or source is None or tracker is None:
+            return None
+        fixed = {**dict(stream), "url": url, "model": model}
+        return StreamSettings(**fixed, kind=kind, source=source, tracker=tracker, rules=tuple(rules))
+
+    def _kind(self, url: str, path: Path) -> str:
+        scheme = scheme_of(url)
+        if not scheme or scheme in known_schemes():
+            return source_kind(url)
+        where = (*path, "url")
+        self._document.problem(where, f"there is no source for {scheme}: URLs", nearest(scheme, known_schemes()))
+        return ""
+
+    def _model_of(self, given: Any, path: Path, models: Mapping[str, ModelSettings]) -> str:
+        if given is None or given == "":
+            if len(models) > 1:
+                remedy = f"add model: one of {', '.join(sorted(models))}"
+                self._document.problem(path, "the stream names no model and there are several", remedy)
+            return next(iter(models))
+        if isinstance(given, str) and given not in models:
+            remedy = nearest(given, models, noun="models")
+            self._document.problem((*path, "model"), f"there is no model {given!r}", remedy)
+        return str(given)
+
+    def _tracker(self, given: Any, path: Path) -> TrackerSettings | None:
+        entry = {"type": given} if isinstance(given, str) else {} if given is None else given
+        if not isinstance(entry, dict):
+            self._document.problem(path, "expected a tracker", f"tracker: {{type: {DEFAULT_TRACKER}}}")
+            return None
+        kind = str(entry.get("type", DEFAULT_TRACKER))
+        rest = {key: value for key, value in entry.items() if key != "type"}
+        options = self._options("tracker", kind, rest, path, {"type"}, "")
+        return None if options is None else TrackerSettings(type=kind, options=options)
+
+    def _rules(self, given: Any, path: Path) -> list[RuleSettings]:
+        rules = []
+        for index, entry in enumerate(self._list(given, path)):
+            rule = self._named(RuleSettings, "rule", entry, (*path, index))
+            if rule is not None:
+                rules.append(rule)
+        self._unique(given, path, "name", "rule name")
+        return rules
+
+    def _sinks(self, given: Any) -> list[SinkSettings]:
+        sinks = []
+        for index, entry in enumerate(self._list(given, ("sinks",))):
+            sink = self._named(SinkSettings, "sink", entry, ("sinks", index))
+            if sink is not None:
+                sinks.append(sink)
+        self._unique(given, ("sinks",), "name", "sink name")
+        return sinks
+
+    def _named(self, model: type[N], kind: Literal["rule", "sink"], entry: Any, path: Path) -> N | None:
+        """Build a rule or sink: name, type, and everything else for the plug-in."""
+        if not isinstance(entry, dict):
+            self._document.problem(path, f"expected a {kind} with name and type", "- {name: ..., type: ...}")
+            return None
+        head = {key: entry[key] for key in ("name", "type") if key in entry}
+        named = validate(self._document, _Named, head, path)
+        if not isinstance(entry.get("type"), str):
+            return None
+        rest = {key: value for key, value in entry.items() if key not in head}
+        options = self._options(
+            kind, entry["type"], rest, path, set(_Named.model_fields), f" for a {entry['type']} {kind}"
+        )
+        return None if named is None or options is None else model(name=named.name, type=named.type, options=options)
+
+    def _options(
+        self, kind: plugins.Kind, name: str, given: dict[str, Any], path: Path, also: set[str], what: str
+    ) -> BaseModel | None:
+        try:
+            options: type[BaseModel] = self._load_plugin(kind, name).Options
+        except PluginError as error:
+            at = (*path, "type") if kind != "source" else (*path, "url")
+            self._document.problem(at, error.what, error.remedy or "")
+            return None
+        return validate(self._document, options, given, path, also=also, what=what)
+
+    def _list(self, given: Any, path: Path) -> list[Any]:
+        if isinstance(given, list):
+            return given
+        if given is not None and path not in self._document.broken:
+            self._document.problem(path, "expected a list", "begin each item with a dash: - {...}")
+        return []
+
+    def _mapping(self, given: Any, path: Path, what: str) -> dict[str, Any]:
+        if isinstance(given, dict):
+            return given
+        if given is not None and path not in self._document.broken:
+            self._document.problem(path, f"expected {what}", "for example: street: {manifest: default}")
+        return {}
+
+    def _unique(self, given: Any, path: Path, key: str, what: str) -> None:
+        first: dict[str, int] = {}
+        for index, entry in enumerate(given if isinstance(given, list) else ()):
+            name = entry.get(key) if isinstance(entry, dict) else None
+            if not isinstance(name, str):
+                continue
+            if name in first:
+                line, _ = self._document.place((*path, first[name], key))
+                remedy = f"the first is in line {line}; choose another"
+                self._document.problem((*path, index, key), f"{what} {name!r} is used twice", remedy)
+            first.setdefault(name, index)

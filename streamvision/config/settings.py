@@ -1,0 +1,184 @@
+"""What a configuration means, once it is known to be right: frozen values with defaults."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    InstanceOf,
+    PrivateAttr,
+    SecretStr,
+    StringConstraints,
+    field_validator,
+)
+
+from streamvision.redact import redact_url, redact_values
+from streamvision.units import Seconds
+
+Name = Annotated[
+    str, StringConstraints(pattern=r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}$"), Field(description="letters, digits, _ . -")
+]
+"""What ids and names are made of: they stand in URLs, metrics and file names."""
+
+Point = tuple[float, float]
+Polygon = Annotated[tuple[Point, ...], Field(min_length=3, description="corner points, each coordinate 0-1")]
+Line = Annotated[tuple[Point, Point], Field(description="first and last point, each coordinate 0-1")]
+
+_LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]+):(?P<port>[0-9]{1,5})")
+
+
+class Strict(BaseModel):
+    """Base of every section: frozen, no unknown keys, no values in error texts."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True, allow_inf_nan=False)
+
+
+def _listen(text: str) -> str:
+    found = _LISTEN.fullmatch(text)
+    if found is None or int(found["port"]) > 65535:
+        raise ValueError("expected HOST:PORT, like 127.0.0.1:8080 or [::1]:8080")
+    return text
+
+
+class TokenSettings(Strict):
+    """Bearer tokens of the HTTP interface: ``read`` may look, ``admin`` may also change."""
+
+    admin: SecretStr | None = None
+    read: SecretStr | None = None
+
+
+class ServerSettings(Strict):
+    """Where health, metrics, API and page are served, and to whom."""
+
+    listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:8080"
+    tokens: TokenSettings = TokenSettings()
+
+    @property
+    def host(self) -> str:
+        """The address or name to bind, without brackets."""
+        return self.listen.rpartition(":")[0].strip("[]")
+
+    @property
+    def port(self) -> int:
+        """The TCP port; 0 takes a free one."""
+        return int(self.listen.rpartition(":")[2])
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine can connect."""
+        try:
+            return ipaddress.ip_address(self.host).is_loopback
+        except ValueError:
+            return self.host == "localhost"
+
+
+class ModelSettings(Strict):
+    """A network, how it is run, and how long pictures may wait for company."""
+
+    manifest: Annotated[str, Field(min_length=1)] = "default"
+    """A name in engines/, or the absolute path of a manifest file."""
+    backend: str = "auto"
+    precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = "auto"
+    max_batch: Annotated[int, Field(ge=1, le=1024)] = 16
+    max_wait: Seconds = 0.02
+    max_age: Annotated[Seconds, Field(gt=0)] = 0.5
+
+
+class RuleSettings(Strict):
+    """A rule of a stream; ``options`` is the plug-in's own `Options`."""
+
+    name: Name
+    type: str
+    options: InstanceOf[BaseModel]
+
+
+class TrackerSettings(Strict):
+    """How a stream's objects are followed; ``options`` is the plug-in's own `Options`."""
+
+    type: str
+    options: InstanceOf[BaseModel]
+
+
+class SinkSettings(Strict):
+    """A way out; ``options`` is the plug-in's own `Options`."""
+
+    name: Name
+    type: str
+    options: InstanceOf[BaseModel]
+
+
+class StreamEntry(Strict):
+    """The keys that every stream has, whatever its source."""
+
+    id: Name
+    url: Annotated[str, Field(min_length=1, repr=False)]
+    fps: Annotated[float, Field(gt=0, le=1000)] | None = None
+    """Pictures analysed per second of media time, at most; None: all of them."""
+    model: str = ""
+    """A name of ``models``; empty: the only one there is."""
+    min_score: Annotated[float, Field(ge=0, le=1)] | None = None
+    """Detections below are dropped; None: what the model's manifest says."""
+    motion_gate: Literal["auto", "on", "off"] = "auto"
+    privacy_masks: Mapping[Name, Polygon] = {}
+    zones: Mapping[Name, Polygon] = {}
+    lines: Mapping[Name, Line] = {}
+
+    @field_validator("url")
+    @classmethod
+    def _no_blanks(cls, url: str) -> str:
+        if url != url.strip() or not url.isprintable():
+            raise ValueError("a URL has no blanks around it and no control characters in it")
+        return url
+
+    @property
+    def shown_url(self) -> str:
+        """The URL without credentials, for people to read."""
+        return redact_url(self.url)
+
+
+class StreamSettings(StreamEntry):
+    """A stream, ready to be opened: ``url`` is absolute and holds credentials, ``model`` is filled in."""
+
+    kind: str
+    """The source plug-in: rtsp, http, file, images, v4l2, demo."""
+    source: InstanceOf[BaseModel]
+    """The source plug-in's own `Options`."""
+    tracker: TrackerSettings
+    rules: tuple[RuleSettings, ...] = ()
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        """Show the URL without credentials."""
+        yield from super().__repr_args__()
+        yield "url", self.shown_url
+
+
+class Settings(Strict):
+    """A whole configuration, validated; paths are absolute."""
+
+    state_dir: Path
+    server: ServerSettings = ServerSettings()
+    models: Mapping[str, ModelSettings]
+    streams: tuple[StreamSettings, ...]
+    sinks: tuple[SinkSettings, ...] = ()
+    _secrets: frozenset[str] = PrivateAttr(default=frozenset())
+
+    def __repr__(self) -> str:
+        return redact_values(super().__repr__(), self._secrets)
+
+    def __str__(self) -> str:
+        return repr(self)
+
+    def stream(self, stream_id: str) -> StreamSettings:
+        """Return a stream by its id; raises `KeyError`."""
+        for stream in self.streams:
+            if stream.id == stream_id:
+                return stream
+        raise KeyError(stream_id)
