@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
@@ -148,6 +148,21 @@ class Scene:
     info: FrameInfo
     tracks: Tracks
     class_names: Sequence[str]
+
+
+@dataclass(frozen=True, slots=True)
+class RuleContext:
+    """What a rule is given besides its options when it is built: ``Cls(options, context)``.
+
+    Zones and lines are the stream's own, by name, in fractions of the picture (0-1, origin top left);
+    ``new_id`` gives ULIDs.
+    """
+
+    stream: str
+    rule: str
+    zones: Mapping[str, Sequence[Sequence[float]]]
+    lines: Mapping[str, Sequence[Sequence[float]]]
+    new_id: Callable[[], str]
 
 
 class Rule(Protocol):
