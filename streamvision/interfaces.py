@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -189,8 +190,16 @@ class StoredEvent:
     json: str
 
 
+@dataclass(frozen=True, slots=True)
+class SinkContext:
+    """What a sink is told besides its options; ``state_dir`` is where its relative paths lie."""
+
+    name: str
+    state_dir: Path
+
+
 class Sink(Protocol):
-    """The way out of the machine. Runs in a thread of its own."""
+    """The way out of the machine, built as ``Class(options, SinkContext)``. Runs in a thread of its own."""
 
     def deliver(self, events: Sequence[StoredEvent]) -> None:
         """Deliver in order; returning means that they are safe there. Raises `SinkError`."""
