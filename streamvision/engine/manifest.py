@@ -61,10 +61,12 @@ class ModelInput(_Part):
         return std
 
     @model_validator(mode="after")
-    def _one_value_per_channel(self) -> Self:
+    def _normalisation_fits(self) -> Self:
         for name, values in (("mean", self.mean), ("std", self.std)):
             if values and len(values) != self.channels:
                 raise ValueError(f"{name} has {len(values)} values, but {self.colour} has {self.channels} channels")
+        if self.dtype == "uint8" and (self.scale != 1 or any(self.mean) or set(self.std) - {1.0}):
+            raise ValueError("a network that takes uint8 normalises by itself: scale, mean and std have no place here")
         return self
 
     @property

@@ -20,14 +20,14 @@ from streamvision.types import Detections, Float32, Int32
 
 @dataclass(frozen=True, slots=True)
 class NetworkShape:
-    """What is known of a compiled network. ``outputs`` are shapes with the batch first; None = not known in advance."""
+    """What is known of a compiled network. ``outputs`` are real shapes, the batch first."""
 
     model: str
     input_wh: tuple[int, int]
     classes: int
-    outputs: tuple[tuple[int | None, ...], ...]
+    outputs: tuple[tuple[int, ...], ...]
 
-    def only_output(self, rank: int) -> tuple[int | None, ...]:
+    def only_output(self, rank: int) -> tuple[int, ...]:
         """Return the first output's shape. Raises `ManifestError` unless it has ``rank`` dimensions."""
         if not self.outputs or len(self.outputs[0]) != rank:
             found = ", ".join(map(str, self.outputs)) or "none"

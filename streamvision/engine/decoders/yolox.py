@@ -76,7 +76,7 @@ def _check(options: YoloxDecoder.Options, network: NetworkShape) -> None:
             f"anchor, but the network gives {width}"
         )
     expected = sum((network.input_wh[0] // stride) * (network.input_wh[1] // stride) for stride in options.strides)
-    if anchors not in (None, expected):
+    if anchors != expected:
         raise network.mismatch(
             f"strides {list(options.strides)} at {network.input_wh[0]}x{network.input_wh[1]} make {expected} anchors, "
             f"but the network gives {anchors}"

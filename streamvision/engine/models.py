@@ -1,0 +1,114 @@
+"""Network files on this machine: where they are looked for, and whether they are what the manifest says."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+from streamvision.engine.manifest import Manifest, ModelFile
+from streamvision.errors import ManifestError, ModelMissing
+from streamvision.resources import shipped
+
+SEARCH_PATH = "STREAMVISION_MODELS"
+"""The environment variable that names more folders, separated like PATH."""
+
+
+class FileState(StrEnum):
+    """What is known of a model's file."""
+
+    NOT_NEEDED = "not needed"
+    PRESENT = "present"
+    MISSING = "missing"
+    WRONG = "wrong"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Where a model's file is. ``sha256`` is the file's own, for a wrong one."""
+
+    state: FileState
+    path: Path | None = None
+    sha256: str = ""
+
+
+def pull_folder() -> Path:
+    """Return where `pull` puts files: the service's cache directory under systemd, else the user's."""
+    service = os.environ.get("CACHE_DIRECTORY", "").split(":")[0]
+    if service:
+        return Path(service) / "models"
+    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "streamvision" / "models"
+
+
+def folders(manifest: Manifest) -> list[Path]:
+    """Return where a manifest's file is looked for, first choice first."""
+    beside = [manifest.path.parent] if manifest.path else []
+    named = [Path(part) for part in os.environ.get(SEARCH_PATH, "").split(os.pathsep) if part]
+    return [*beside, *named, pull_folder()]
+
+
+def inspect(manifest: Manifest) -> Found:
+    """Find a model's file and check its sha256. A right file anywhere wins over a wrong one."""
+    if manifest.file is None:
+        return Found(FileState.NOT_NEEDED)
+    wrong: Found | None = None
+    for folder in folders(manifest):
+        path = folder / manifest.file.name
+        if not path.is_file():
+            continue
+        found = _judge(path, manifest.file)
+        if found.state is FileState.PRESENT:
+            return found
+        wrong = wrong or found
+    return wrong or Found(FileState.MISSING)
+
+
+def require(manifest: Manifest) -> Path:
+    """Return the path of a model's file, verified.
+
+    Raises `ModelMissing` where there is none, `ManifestError` where there is only another file of that name or the
+    model has no file at all.
+    """
+    if manifest.file is None:
+        raise ManifestError(f"{manifest.kind} is no network and has no file", where=manifest.name)
+    found = inspect(manifest)
+    if found.state is FileState.MISSING or found.path is None:
+        raise ModelMissing(
+            f"{manifest.file.name} is not on this machine", where=manifest.name, remedy=_how_to_get(manifest)
+        )
+    if found.state is FileState.WRONG:
+        raise ManifestError(
+            f"{found.path} is another file: its sha256 is {found.sha256}, the manifest says {manifest.file.sha256}",
+            where=manifest.name,
+            remedy=f"remove it; {_how_to_get(manifest)}",
+        )
+    return found.path
+
+
+def sha256_of(path: Path) -> str:
+    """Return a file's sha256 in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _judge(path: Path, file: ModelFile) -> Found:
+    try:
+        digest = sha256_of(path)
+    except OSError as error:
+        raise ModelMissing(f"{path} cannot be read: {error.strerror}") from error
+    state = FileState.PRESENT if digest == file.sha256 else FileState.WRONG
+    return Found(state, path, digest)
+
+
+def _how_to_get(manifest: Manifest) -> str:
+    if manifest.file is not None and manifest.file.url is None:
+        return f"put it beside its manifest or into a folder of ${SEARCH_PATH}"
+    name = manifest.name if manifest.path is None else _name_on_the_command_line(manifest.path, manifest.name)
+    return f"run: streamvision models pull {name}"
+
+
+def _name_on_the_command_line(path: Path, name: str) -> str:
+    return name if path.parent == shipped("engines") else str(path)
