@@ -8,6 +8,7 @@ plug-in takes bfloat16 where a CPU has it, and the same model would then see dif
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from concurrent.futures import Future
 from typing import Annotated, Any
@@ -21,6 +22,7 @@ from streamvision.engine.manifest import ModelInput
 from streamvision.errors import BackendUnavailable, EngineError
 from streamvision.types import UInt8
 
+_TELEMETRY = "openvino_telemetry"
 _DTYPES = {"f32": "float32", "f16": "float16", "u8": "uint8"}
 
 
@@ -56,12 +58,7 @@ class OpenVinoBackend:
 
 
 def _compile(network: Network, workers: int) -> Any:
-    try:
-        import openvino as ov
-    except ImportError as error:
-        raise BackendUnavailable(
-            f"OpenVINO cannot be imported: {error}", where=network.model, remedy="pip install openvino"
-        ) from error
+    ov = _import_openvino(network.model)
     try:
         core = ov.Core()
         model = core.read_model(network.path)
@@ -69,6 +66,24 @@ def _compile(network: Network, workers: int) -> Any:
         return core.compile_model(_with_preprocessing(ov, model, network.input), "CPU", _configuration(workers))
     except RuntimeError as error:
         raise EngineError(f"OpenVINO cannot compile {network.path}: {error}", where=network.model) from error
+
+
+def _import_openvino(model: str) -> Any:
+    """Import OpenVINO without its telemetry, which reports every import to a server unless somebody has opted out."""
+    blocked = _TELEMETRY not in sys.modules
+    if blocked:
+        # None makes importing it fail, and OpenVINO then does without.
+        sys.modules[_TELEMETRY] = None  # type: ignore[assignment]
+    try:
+        import openvino
+    except ImportError as error:
+        raise BackendUnavailable(
+            f"OpenVINO cannot be imported: {error}", where=model, remedy="pip install openvino"
+        ) from error
+    finally:
+        if blocked:
+            del sys.modules[_TELEMETRY]
+    return openvino
 
 
 def _configuration(workers: int) -> dict[str, Any]:
