@@ -1,0 +1,129 @@
+"""The ``demo:street`` source: a live camera above a street that the program draws, encodes and reads back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any
+from urllib.parse import parse_qsl, urlsplit
+
+import av
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from streamvision.capture.picture import DecodedPicture
+from streamvision.capture.street.encode import LiveStreet, StreetSpec
+from streamvision.clock import Clock
+from streamvision.errors import BrokenMedia, EndOfStream, SourceNotFound, UsageError
+from streamvision.interfaces import SourcePicture
+
+_SIZES = {"360p": (640, 360), "540p": (960, 540), "720p": (1280, 720), "1080p": (1920, 1080)}
+_OPEN = {"probesize": "20000", "analyzeduration": "0"}
+
+
+class StreetOptions(BaseModel):
+    """What the street looks like and how it is filmed; the same keys may stand in the URL, where they win."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 1
+    size: tuple[int, int] = (960, 540)
+    fps: Annotated[float, Field(ge=1, le=120)] = 12.5
+    start: Annotated[float, Field(ge=0, le=1e7)] = 0.0
+    """The street's own time of the first picture, in seconds."""
+
+    @field_validator("size", mode="before")
+    @classmethod
+    def _sides(cls, value: object) -> object:
+        if isinstance(value, str):
+            sides = _SIZES.get(value) or tuple(value.lower().split("x"))
+            if len(sides) != 2 or not all(str(side).isdigit() for side in sides):
+                raise ValueError(f"a size is WIDTHxHEIGHT or one of {', '.join(_SIZES)}, not {value!r}")
+            return tuple(int(side) for side in sides)
+        return value
+
+    @field_validator("size")
+    @classmethod
+    def _filmable(cls, size: tuple[int, int]) -> tuple[int, int]:
+        if any(side % 2 or not 96 <= side <= 3840 for side in size):
+            raise ValueError(f"both sides must be even and from 96 to 3840, not {size[0]}x{size[1]}")
+        return size
+
+    def spec(self) -> StreetSpec:
+        """Return what is to be filmed."""
+        return StreetSpec(self.seed, self.size, self.fps, self.start)
+
+
+def parse_street_url(url: str, options: StreetOptions | None = None) -> StreetOptions:
+    """Return the options of ``demo:street?seed=3&size=1280x720&fps=25``.
+
+    Raises `SourceNotFound` for another scene than the street, `UsageError` for a key or value that is wrong.
+    """
+    parts = urlsplit(url)
+    if parts.path != "street":
+        raise SourceNotFound(f"there is no scene called {parts.path!r}", where=url, remedy="write demo:street")
+    pairs = parse_qsl(parts.query, keep_blank_values=True)
+    given = options.model_dump(exclude_unset=True) if options else {}
+    try:
+        return StreetOptions.model_validate(given | dict(pairs))
+    except ValidationError as error:
+        raise UsageError(
+            _complaint(error), where=url, remedy=f"known: {', '.join(StreetOptions.model_fields)}"
+        ) from error
+
+
+def _complaint(error: ValidationError) -> str:
+    first = error.errors()[0]
+    if first["type"] == "extra_forbidden":
+        return f"{first['loc'][0]}: unknown key"
+    return f"{first['loc'][0]}: {first['msg'].removeprefix('Value error, ')}"
+
+
+class StreetSource:
+    """A live source; see `StreetOptions` for what the URL may say."""
+
+    Options = StreetOptions
+    live = True
+
+    def __init__(self, url: str, options: StreetOptions, clock: Clock) -> None:
+        self._url = url
+        self._spec = parse_street_url(url, options).spec()
+        self._clock = clock
+        self._street: LiveStreet | None = None
+        self._container: Any = None
+        self._pictures: Iterator[SourcePicture] = iter(())
+
+    def open(self) -> None:
+        """Start filming and find the video in what comes; takes about two pictures' time."""
+        self.close()
+        self._street = LiveStreet(self._spec, self._clock)
+        try:
+            self._container = av.open(self._street.reader, "r", format="matroska", options=_OPEN)
+        except (av.FFmpegError, OSError) as error:
+            self.close()
+            raise BrokenMedia(f"the street cannot be filmed: {error}", where=self._url) from error
+        self._container.streams.video[0].codec_context.thread_count = 1
+        self._pictures = self._decoded()
+
+    def read(self) -> Sequence[SourcePicture]:
+        """Wait for the next picture. Raises `EndOfStream` when the source has been closed."""
+        try:
+            return [next(self._pictures)]
+        except StopIteration:
+            raise EndOfStream("the street is closed", where=self._url) from None
+        except av.FFmpegError as error:
+            raise BrokenMedia(f"the street cannot be read: {error}", where=self._url) from error
+
+    def close(self) -> None:
+        """Stop filming; free the decoder, the pipe and the thread. Idempotent."""
+        self._pictures = iter(())
+        if self._street is not None:
+            self._street.close()
+            self._street = None
+        if self._container is not None:
+            self._container.close()
+            self._container = None
+
+    def _decoded(self) -> Iterator[SourcePicture]:
+        for packet in self._container.demux(video=0):
+            received_s = self._clock.monotonic()
+            for frame in packet.decode():
+                yield SourcePicture(DecodedPicture(frame), frame.time, received_s, corrupt=frame.is_corrupt)
