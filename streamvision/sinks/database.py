@@ -1,0 +1,214 @@
+"""The store's SQLite file: its layout, how it is opened, and what happens to one that is broken."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import structlog
+
+from streamvision.clock import Clock
+from streamvision.errors import StoreError
+from streamvision.interfaces import StoredEvent
+
+log = structlog.get_logger()
+
+VERSION = 1
+# AUTOINCREMENT: a position is never used twice, also after the newest rows were deleted.
+_LAYOUT = """
+CREATE TABLE events(
+    position INTEGER PRIMARY KEY AUTOINCREMENT, id TEXT NOT NULL, stream TEXT NOT NULL, type TEXT NOT NULL,
+    time_us INTEGER NOT NULL, stored_us INTEGER NOT NULL, json TEXT NOT NULL);
+CREATE INDEX events_by_stream ON events(stream);
+CREATE INDEX events_by_time ON events(time_us);
+CREATE TABLE cursors(sink TEXT PRIMARY KEY, position INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE dead_letters(
+    sink TEXT NOT NULL, position INTEGER NOT NULL, id TEXT NOT NULL, reason TEXT NOT NULL, what TEXT NOT NULL,
+    buried_us INTEGER NOT NULL, json TEXT NOT NULL);
+CREATE TABLE track_ids(stream TEXT PRIMARY KEY, following INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TABLE facts(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
+"""
+_WAL_LIMIT_BYTES = 64 << 20
+_COLUMNS = "position, id, stream, type, time_us, json"
+
+
+def microseconds(time: datetime) -> int:
+    """Return an aware time as microseconds since 1970."""
+    return round(time.timestamp() * 1_000_000)
+
+
+def lock_folder(path: Path) -> BinaryIO:
+    """Take the lock that makes this process the store's only writer; it ends with the process.
+
+    Raises `StoreError` if another process has it or the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.with_name(path.name + ".lock").open("ab")
+    except OSError as error:
+        remedy = "give the service its own state_dir, and the right to write there"
+        raise StoreError(f"cannot be written: {error.strerror}", where=str(path), remedy=remedy) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        remedy = "stop it, or choose another state_dir"
+        raise StoreError("another streamvision uses this store", where=str(path), remedy=remedy) from error
+    return file
+
+
+def open_store(path: Path, clock: Clock) -> sqlite3.Connection:
+    """Open or create the store's file for its writer; a broken file is moved aside and a new one started."""
+    try:
+        return _open_checked(path)
+    except sqlite3.OperationalError as error:
+        remedy = "check the rights and the free space of state_dir"
+        raise StoreError(f"cannot be opened: {error}", where=str(path), remedy=remedy) from error
+    except sqlite3.DatabaseError as error:
+        aside = _quarantine(path, clock)
+        log.error("the event store was broken; it was moved aside and a new one started",
+                  file=str(path), moved_to=str(aside), error=str(error))  # fmt: skip
+    connection = _open_checked(path)
+    # Ids in the lost file are unknown; seconds since 1970 are beyond any that were given.
+    with connection:
+        connection.execute("INSERT INTO facts VALUES('first_track_id', ?)", (int(clock.utcnow().timestamp()),))
+    return connection
+
+
+def _open_checked(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=5)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        # FULL: a commit is on the disk before it is believed; affordable because commits are batched.
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute(f"PRAGMA journal_size_limit={_WAL_LIMIT_BYTES}")
+        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(verdict)
+        _lay_out(connection)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _lay_out(connection: sqlite3.Connection) -> None:
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version == 0:
+        connection.executescript(f"BEGIN IMMEDIATE; {_LAYOUT} PRAGMA user_version={VERSION}; COMMIT;")
+    elif version != VERSION:
+        remedy = "start the version that wrote it, or move the file away"
+        raise StoreError(f"the event store has layout {version}, this program knows {VERSION}", remedy=remedy)
+
+
+def _quarantine(path: Path, clock: Clock) -> Path:
+    """Rename a broken file and its companions, so that a person can look at them."""
+    stamp = clock.utcnow().strftime("%Y%m%dT%H%M%S")
+    aside = path.with_name(f"{path.name}.broken-{stamp}")
+    count = 0
+    while aside.exists():
+        count += 1
+        aside = path.with_name(f"{path.name}.broken-{stamp}-{count}")
+    for suffix in ("-wal", "-shm", ""):
+        companion = path.with_name(path.name + suffix)
+        if companion.exists():
+            os.replace(companion, aside.with_name(aside.name + suffix))
+    return aside
+
+
+class EventLog:
+    """Reads the event store, also while another process writes it; an `EventReader` for any number of threads.
+
+    Raises `StoreError` when there is no store or it cannot be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._lock = threading.Lock()
+        self._connection = self._open()
+
+    def latest(self, limit: int, *, stream: str | None = None, type_prefix: str | None = None) -> list[StoredEvent]:
+        """Return the newest events, newest first."""
+        return self.select(limit, stream=stream, type_prefix=type_prefix, newest_first=True)
+
+    def after(self, position: int, limit: int) -> list[StoredEvent]:
+        """Return events after a position, oldest first."""
+        return self.select(limit, after=position)
+
+    def select(
+        self,
+        limit: int,
+        *,
+        after: int = 0,
+        stream: str | None = None,
+        type_prefix: str | None = None,
+        since: datetime | None = None,
+        newest_first: bool = False,
+    ) -> list[StoredEvent]:
+        """Return at most ``limit`` events that fit every condition, by position."""
+        terms: list[tuple[str, Sequence[Any]]] = [("position > ?", (after,))]
+        if stream is not None:
+            terms.append(("stream = ?", (stream,)))
+        if type_prefix:
+            terms.append(("substr(type, 1, ?) = ?", (len(type_prefix), type_prefix)))
+        if since is not None:
+            terms.append(("time_us >= ?", (microseconds(since),)))
+        where = " AND ".join(term for term, _ in terms)
+        order = "DESC" if newest_first else "ASC"
+        values = [value for _, several in terms for value in several]
+        rows = self._rows(
+            f"SELECT {_COLUMNS} FROM events WHERE {where} ORDER BY position {order} LIMIT ?", (*values, limit)
+        )
+        return [
+            StoredEvent(row[0], row[1], row[2], row[3], datetime.fromtimestamp(row[4] / 1_000_000, UTC), row[5])
+            for row in rows
+        ]
+
+    def last_position(self) -> int:
+        """Return the newest position, 0 for a store that never held an event."""
+        rows = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'events'", ())
+        return int(rows[0][0]) if rows else 0
+
+    def close(self) -> None:
+        """Release the file; idempotent."""
+        with self._lock:
+            self._connection.close()
+
+    def _rows(self, statement: str, values: Sequence[Any]) -> list[Any]:
+        try:
+            with self._lock:
+                return self._connection.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise StoreError(f"cannot be read: {error}", where=str(self._path)) from error
+
+    def _open(self) -> sqlite3.Connection:
+        if not self._path.is_file():
+            remedy = "streamvision run writes it into state_dir; name that folder or the configuration"
+            raise StoreError("there is no event store", where=str(self._path), remedy=remedy)
+        uri = self._path.absolute().as_uri()
+        try:
+            return self._connect(f"{uri}?mode=ro")
+        except sqlite3.OperationalError:
+            # A reader without write access to the folder cannot make the shared-memory file of a closed store;
+            # where nobody writes, the main file alone is the truth.
+            if self._path.with_name(self._path.name + "-wal").exists():
+                raise StoreError("cannot be read", where=str(self._path), remedy="ask for read access") from None
+            return self._connect(f"{uri}?mode=ro&immutable=1")
+
+    def _connect(self, uri: str) -> sqlite3.Connection:
+        connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
+        try:
+            connection.execute("SELECT 1 FROM events LIMIT 1").fetchall()
+        except sqlite3.OperationalError:
+            connection.close()
+            raise
+        except sqlite3.DatabaseError as error:
+            connection.close()
+            raise StoreError(f"cannot be read: {error}", where=str(self._path)) from error
+        return connection
