@@ -48,7 +48,7 @@ class StreamAnalyser:
         self._labels = labels
         self._tracker = tracker
         self._rules = rules
-        self._min_score = min_score
+        self.min_score = min_score
         self._last: FrameInfo | None = None
 
     def update(self, info: FrameInfo, detections: Detections) -> tuple[Analysis, list[Event]]:
@@ -82,7 +82,7 @@ class StreamAnalyser:
 
     def _count(self, detections: Detections, tracks: Tracks, events: Sequence[Event]) -> None:
         stats = self.stats
-        for class_id in detections.class_id[detections.score >= self._min_score].tolist():
+        for class_id in detections.class_id[detections.score >= self.min_score].tolist():
             stats.detections[self._labels[class_id]] += 1
         active = tracks.class_id[tracks.confirmed & tracks.visible]
         counts = np.bincount(active, minlength=0).tolist()

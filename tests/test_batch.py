@@ -12,14 +12,14 @@ from streamvision.batch import FILE_CAPACITY, LIVE_CAPACITY, Batcher, BatchPolic
 from streamvision.channel import Channel, Closed
 from streamvision.geometry import Letterbox
 from streamvision.types import ClockSource, Frame, FrameInfo
-from tests.fakes import FakeClock, FakePicture
+from tests.fakes import FakeClock, blank_picture
 
 
 def frame(stream: str, received_s: float, seq: int = 0) -> Frame:
     info = FrameInfo(
         stream, 0, seq, received_s, received_s, datetime(2026, 1, 1, tzinfo=UTC), ClockSource.ARRIVAL, 0.0, (8, 8)
     )
-    return Frame(info, FakePicture((8, 8)), np.zeros((8, 8, 3), np.uint8), Letterbox.fit((8, 8), (8, 8)))
+    return Frame(info, blank_picture(8, 8), np.zeros((8, 8, 3), np.uint8), Letterbox.fit((8, 8), (8, 8)))
 
 
 class Bench:

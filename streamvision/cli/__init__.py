@@ -1,1 +1,80 @@
-"""argv -> one command. Each command lives in a module of its own and is imported only when it is called."""
+"""argv -> one command. Each command lives in a module of its own and imports what is heavy when it is called."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from streamvision import __version__
+from streamvision.cli import bench, check, demo, detect, events, models, probe, run, schema, track
+from streamvision.cli import eval as evaluate
+from streamvision.cli.logs import LogFormat, LogFormatOption, set_up
+from streamvision.errors import StreamvisionError
+
+app = typer.Typer(
+    name="streamvision",
+    help="Real-time video analytics: camera streams in, events and metrics out.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"streamvision {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    del version  # its callback has done the work
+
+
+def _with_logging(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the option --log-format, and set up logging before it runs."""
+    signature = inspect.signature(command)
+    option = inspect.Parameter(
+        "log_format", inspect.Parameter.KEYWORD_ONLY, default=LogFormat.TEXT, annotation=LogFormatOption
+    )
+
+    @wraps(command)
+    def wrapped(*args: Any, log_format: LogFormat = LogFormat.TEXT, **kwargs: Any) -> Any:
+        set_up(log_format)
+        return command(*args, **kwargs)
+
+    hints = get_type_hints(command, include_extras=True) | {"log_format": LogFormatOption}
+    parameters = [one.replace(annotation=hints[one.name]) for one in signature.parameters.values()]
+    wrapped.__annotations__ = hints
+    wrapped.__signature__ = signature.replace(parameters=[*parameters, option])  # type: ignore[attr-defined]
+    return wrapped
+
+
+for _command in (
+    demo.demo, run.run, check.check, detect.detect, probe.probe, track.track, evaluate.evaluate, bench.bench,
+    events.events, schema.schema,
+):  # fmt: skip
+    app.command(name="eval" if _command is evaluate.evaluate else None)(_with_logging(_command))
+for _registered in models.app.registered_commands:
+    if _registered.callback is not None:
+        _registered.callback = _with_logging(_registered.callback)
+app.add_typer(models.app, name="models")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command; an error of ours is one message and an exit code, never a traceback."""
+    try:
+        app(args=None if arguments is None else list(arguments))
+    except StreamvisionError as error:
+        typer.secho(f"streamvision: {error}" if error.exit_code != 2 else str(error), err=True, fg="red")
+        sys.exit(error.exit_code)

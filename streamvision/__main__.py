@@ -1,0 +1,6 @@
+"""``python -m streamvision``."""
+
+from streamvision.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,291 @@
+"""Settings -> wired stages: the whole flow on one screen.
+
+    captures  ->  batcher  ->  runner  ->  analysis  ->  store  ->  deliveries
+    a thread      one per      two threads  one thread   one        a thread
+    per stream    model        per model                 writer     per sink
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
+
+import structlog
+from pydantic import BaseModel
+from ulid import ULID
+
+from streamvision import plugins
+from streamvision.analysis import AnalysisStage, Outages, StreamAnalyser, StreamOver
+from streamvision.batch import Batcher, BatchPolicy
+from streamvision.capture.stream import CaptureOptions, StateChange, StreamCapture
+from streamvision.channel import Closed
+from streamvision.clock import Clock
+from streamvision.config import ModelSettings, Settings, StreamSettings
+from streamvision.engine.build import build_engine
+from streamvision.engine.manifest import Manifest, load
+from streamvision.engine.runner import Inferred, Runner
+from streamvision.errors import StreamvisionError
+from streamvision.health import Heartbeats
+from streamvision.interfaces import Engine, Rule, RuleContext, Source, Tracker
+from streamvision.metrics import Metrics
+from streamvision.sinks.delivery import Delivery
+from streamvision.sinks.store import EventStore
+from streamvision.track.ids import ReservedIds
+from streamvision.types import Analysis, Frame, StreamState
+
+log = structlog.get_logger()
+
+STAGE_ALLOWANCE_S = 20.0
+"""How long a stage may be busy with one thing before it counts as hung; longer than any single step takes."""
+
+CAPTURE_ALLOWANCE_S = 60.0
+"""The same for captures, whose opening waits for the network by its own deadlines."""
+
+
+def new_id() -> str:
+    """Return a new ULID."""
+    return str(ULID())
+
+
+@dataclass(frozen=True, slots=True)
+class Lane:
+    """One model with what drives it."""
+
+    manifest: Manifest
+    engine: Engine
+    batcher: Batcher
+    runner: Runner
+
+
+class Viewer(Protocol):
+    """Whoever looks at analysed pictures: asked for every picture, shown one only when it wants it."""
+
+    def wanted(self, stream: str) -> bool:
+        """Return whether a picture of a stream would be looked at now."""
+        ...
+
+    def show(self, frame: Frame, analysis: Analysis, min_score: float) -> None:
+        """Take a picture; must return at once."""
+        ...
+
+
+class Pipeline:
+    """Every stage of one configuration; a `daemon.Service`."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        store: EventStore,
+        metrics: Metrics,
+        heartbeats: Heartbeats,
+        viewer: Viewer,
+        clock: Clock,
+        rng: random.Random | None = None,
+    ) -> None:
+        """Nothing runs before `start`; ``rng`` is what the back-off's jitter is drawn from."""
+        self.settings = settings
+        self.store = store
+        self.metrics = metrics
+        self.heartbeats = heartbeats
+        self.lanes: dict[str, Lane] = {}
+        self.captures: dict[str, StreamCapture] = {}
+        self.deliveries: list[Delivery] = []
+        self._clock = clock
+        self._viewer = viewer
+        self._rng = rng or random.Random()
+        self._analysers: dict[str, StreamAnalyser] = {}
+        self._analysis = AnalysisStage(self._analysers, store.append, self._publish, clock, self.heartbeats.beat)
+        self._over: set[str] = set()
+        self._started = False
+        for stream in settings.streams:
+            metrics.stream(stream.id)
+        for name in self._models_in_use():
+            metrics.engine(name)
+
+    def start(self) -> None:
+        """Load the engines, then start every stage from the outlet to the inlet."""
+        for sink in self.settings.sinks:
+            self.deliveries.append(self._delivery(sink.name))
+        for name in self._models_in_use():
+            self.lanes[name] = self._lane(name, self.settings.models[name])
+        for stream in self.settings.streams:
+            self.captures[stream.id] = self._capture(stream, self.lanes[stream.model])
+        for lane in self.lanes.values():
+            lane.batcher.close()  # all rows are there: a lane ends when its last stream has ended
+        self._start_stages()
+        self._started = True
+
+    def tick(self) -> None:
+        """Tell the analysis of streams whose last picture has been through; keep an eye on the outlets."""
+        for stream, capture in self.captures.items():
+            ended = capture.finished and stream not in self._over
+            if ended and (capture.crashed or self.metrics.stream(stream).in_flight == 0):
+                self._over.add(stream)
+                self._hand_over(StreamOver(stream, "stream_end"))
+                self.heartbeats.retire(_capture_stage(stream))
+
+    def stop(self, deadline_s: float) -> bool:
+        """End the captures, drain stage after stage, flush the outlets; False if the deadline cut that short."""
+        until_s = self._clock.monotonic() + deadline_s
+        left_s = lambda: max(0.0, until_s - self._clock.monotonic())  # noqa: E731
+        for capture in self.captures.values():
+            capture.stop()
+        drained = [capture.join(left_s() / 2) for capture in self.captures.values()]
+        drained += [lane.runner.join(left_s() * 2 / 3) for lane in self.lanes.values()]
+        self._analysis.input.close()
+        drained.append(not self._started or self._analysis.join(left_s() * 2 / 3))
+        drained.append(self.store.flush(left_s() * 2 / 3))
+        for delivery in self.deliveries:
+            delivery.stop(left_s())
+        for lane in self.lanes.values():
+            lane.engine.close()
+        return all(drained)
+
+    @property
+    def finished(self) -> bool:
+        """Whether every stream was finite and has been analysed to its end."""
+        return bool(self.captures) and self._over.issuperset(self.captures)
+
+    @property
+    def crashed(self) -> BaseException | None:
+        """The first exception that ended a stage before its time."""
+        stages = (self._analysis, *(lane.runner for lane in self.lanes.values()), *self.captures.values())
+        return next((stage.crashed for stage in stages if stage.crashed is not None), None)
+
+    @property
+    def failure(self) -> StreamvisionError | None:
+        """Why a finite source could not be read to its end, if one could not."""
+        return next((capture.failed for capture in self.captures.values() if capture.failed is not None), None)
+
+    @property
+    def silent(self) -> list[str]:
+        """Stages whose sign of life is overdue."""
+        return self.heartbeats.silent()
+
+    @property
+    def summary(self) -> str:
+        """One line on how things are."""
+        states = [self.metrics.stream(stream.id).state for stream in self.settings.streams]
+        live = sum(state is StreamState.LIVE for state in states)
+        pending = sum(sink.pending for sink in self.metrics.sinks.values())
+        return f"{live} of {len(states)} streams live, {pending} events to deliver"
+
+    def _models_in_use(self) -> list[str]:
+        return sorted({stream.model for stream in self.settings.streams})
+
+    def _lane(self, name: str, model: ModelSettings) -> Lane:
+        stats = self.metrics.engine(name)
+        manifest = load(model.manifest)
+        try:
+            engine = build_engine(manifest, backend=model.backend, precision=model.precision)
+        except StreamvisionError:
+            stats.state = "failed"
+            raise
+        stats.state, stats.description = "ready", engine.description
+        log.info("engine ready", model=name, engine=engine.description)
+        policy = BatchPolicy(min(model.max_batch, engine.max_batch), model.max_wait, model.max_age)
+        batcher = Batcher(policy, self._clock, partial(self._drop, "batch", "max_age"))
+        lost = lambda frame, reason: self._drop("engine", reason, frame)  # noqa: E731
+        beat = self.heartbeats.beat
+        runner = Runner(name, engine, batcher.collect, self._hand_over, lost, stats, self._clock, beat)
+        return Lane(manifest, engine, batcher, runner)
+
+    def _capture(self, stream: StreamSettings, lane: Lane) -> StreamCapture:
+        stats = self.metrics.stream(stream.id)
+        source = plugins.load("source", stream.kind)
+        live = bool(source.live)
+        overflow = partial(self._drop, "queue", "overflow")
+        channel = lane.batcher.add(stream.id, live=live, on_overflow=overflow)
+        self._analysers[stream.id] = self._analyser(stream, lane)
+        options = CaptureOptions(
+            stream=stream.id,
+            input=lane.engine.input,
+            fps=stream.fps,
+            loop=bool(getattr(stream.source, "loop", False)),
+            pace=getattr(stream.source, "pace", "fast"),
+            motion_gate=_wants_gate(stream, lane.manifest, live=live),
+            masks=stream.privacy_masks,
+        )
+        beat = partial(self.heartbeats.beat, _capture_stage(stream.id))
+        outages = Outages(stream.id, new_id, self._clock, stats)
+        return StreamCapture(
+            options, _opener(source, stream, self._clock), channel, stats, self._clock,
+            rng=self._rng, on_state=partial(self._on_state, outages), beat=beat,
+        )  # fmt: skip
+
+    def _analyser(self, stream: StreamSettings, lane: Lane) -> StreamAnalyser:
+        labels = lane.engine.labels
+        options = _tracker_options(stream)
+        ids = ReservedIds(partial(self.store.reserve_ids, stream.id))
+        tracker: Tracker = plugins.load("tracker", stream.tracker.type)(options, ids)
+        min_score = float(getattr(options, "high_score", 0.0))
+        rules = [self._rule(stream, number) for number in range(len(stream.rules))]
+        return StreamAnalyser(labels, tracker, rules, self.metrics.stream(stream.id), min_score)
+
+    def _rule(self, stream: StreamSettings, number: int) -> Rule:
+        chosen = stream.rules[number]
+        context = RuleContext(stream.id, chosen.name, stream.zones, stream.lines, new_id)
+        rule: Rule = plugins.load("rule", chosen.type)(chosen.options, context)
+        return rule
+
+    def _start_stages(self) -> None:
+        self.heartbeats.register(AnalysisStage.STAGE, STAGE_ALLOWANCE_S)
+        self._analysis.start()
+        for delivery in self.deliveries:
+            delivery.start()
+        for lane in self.lanes.values():
+            for stage in lane.runner.stages:
+                self.heartbeats.register(stage, STAGE_ALLOWANCE_S)
+            lane.runner.start()
+        for stream, capture in self.captures.items():
+            self.heartbeats.register(_capture_stage(stream), CAPTURE_ALLOWANCE_S)
+            capture.start()
+
+    def _hand_over(self, item: Sequence[Inferred] | StreamOver) -> None:
+        try:
+            self._analysis.input.put(item)
+        except Closed:
+            if not isinstance(item, StreamOver):
+                for inferred in item:
+                    self._drop("analysis", "stopped", inferred.frame)
+
+    def _drop(self, stage: str, reason: str, frame: Frame) -> None:
+        self.metrics.stream(frame.info.stream).drop(stage, reason)
+
+    def _on_state(self, outages: Outages, change: StateChange) -> None:
+        log.info("stream", stream=change.stream, state=str(change.new), reason=change.reason, cause=change.cause)
+        if events := outages.update(change):
+            self.store.append(events)
+
+    def _publish(self, frame: Frame, analysis: Analysis) -> None:
+        stream = frame.info.stream
+        if self._viewer.wanted(stream):
+            self._viewer.show(frame, analysis, self._analysers[stream].min_score)
+
+
+def _tracker_options(stream: StreamSettings) -> BaseModel:
+    """Return the tracker's options, with the stream's ``min_score`` as the score from which it believes."""
+    options = stream.tracker.options
+    fields = type(options).model_fields
+    if stream.min_score is None or "high_score" not in fields or "high_score" in options.model_fields_set:
+        return options
+    low_score = min(float(getattr(options, "low_score", 0.0)), stream.min_score)
+    return options.model_copy(update={"high_score": stream.min_score, "low_score": low_score})
+
+
+def _capture_stage(stream: str) -> str:
+    return f"capture-{stream}"
+
+
+def _opener(source: Callable[..., Source], stream: StreamSettings, clock: Clock) -> Callable[[], Source]:
+    return lambda: source(stream.url, stream.source, clock)
+
+
+def _wants_gate(stream: StreamSettings, manifest: Manifest, *, live: bool) -> bool:
+    """A gate saves inference; background subtraction needs every picture, and a file's every picture is wanted."""
+    if stream.motion_gate != "auto":
+        return stream.motion_gate == "on"
+    return live and manifest.kind == "network"

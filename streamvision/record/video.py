@@ -1,0 +1,71 @@
+"""Annotated pictures -> an H.264 file that plays at the pace of the stream it was made from."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import Self, cast
+
+import av
+import av.error
+from av.video.stream import VideoStream
+
+from streamvision.errors import UsageError
+from streamvision.types import UInt8
+
+TIME_BASE = Fraction(1, 90_000)
+
+
+class VideoWriter:
+    """Writes RGB pictures with their own times. Use as a context manager: leaving it completes the file."""
+
+    def __init__(self, path: Path, *, crf: int = 20) -> None:
+        """The container follows from the suffix; ``crf`` is x264's quality, lower is better. Raises `UsageError`."""
+        self._path = path
+        self._crf = crf
+        self._stream: VideoStream | None = None
+        self._last_pts = -1
+        try:
+            self._container = av.open(str(path), "w")
+        except (av.error.FFmpegError, ValueError) as error:
+            raise UsageError(
+                f"no video can be written there: {error}", where=str(path), remedy="name a file like OUT.mp4"
+            ) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def add(self, rgb: UInt8, media_s: float) -> None:
+        """Append a picture (h,w,3); one that is not later than the last one is moved behind it.
+
+        The first picture decides the size; an odd last row or column is cut off, because 4:2:0 has none.
+        """
+        height, width = (side - side % 2 for side in rgb.shape[:2])
+        stream = self._stream or self._begin(width, height)
+        frame = av.VideoFrame.from_ndarray(rgb[:height, :width].copy(), format="rgb24")
+        frame = frame.reformat(stream.width, stream.height, "yuv420p", threads=1)
+        frame.pts = self._last_pts = max(round(media_s / TIME_BASE), self._last_pts + 1)
+        frame.time_base = TIME_BASE
+        self._container.mux(stream.encode(frame))
+
+    def close(self) -> None:
+        """Complete the file; idempotent."""
+        if self._stream is not None:
+            self._container.mux(self._stream.encode(None))
+            self._stream = None
+        self._container.close()
+
+    def _begin(self, width: int, height: int) -> VideoStream:
+        stream = cast(VideoStream, self._container.add_stream("libx264", rate=30))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.codec_context.time_base = TIME_BASE
+        stream.time_base = TIME_BASE
+        stream.options = {"crf": str(self._crf), "preset": "veryfast"}
+        self._stream = stream
+        return stream

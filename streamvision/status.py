@@ -1,0 +1,91 @@
+"""What the daemon says of itself to the web part: a `web.board.Board` over a pipeline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from streamvision.clock import Clock
+from streamvision.config import Settings, StreamSettings
+from streamvision.health import Heartbeats
+from streamvision.metrics import Metrics
+from streamvision.sinks.store import EventStore
+from streamvision.types import Analysis, Frame, StreamState
+from streamvision.web.board import Counts, EngineReadiness, Health, Readiness, StreamStatus, frame_age_s
+from streamvision.web.live import LiveHub
+from streamvision.web.rates import RateMeter
+
+
+class _StreamReporter:
+    """One stream's status: its settings, its books, and how fast they grow."""
+
+    def __init__(self, settings: StreamSettings, metrics: Metrics, clock: Clock) -> None:
+        self._settings = settings
+        self._stats = metrics.stream(settings.id)
+        self._clock = clock
+        self._decoded = RateMeter(clock)
+        self._analysed = RateMeter(clock)
+        self._state: tuple[StreamState, float] = (self._stats.state, clock.monotonic())
+
+    def status(self) -> StreamStatus:
+        now_s = self._clock.monotonic()
+        stats, settings = self._stats, self._settings
+        if stats.state is not self._state[0]:
+            self._state = (stats.state, now_s)
+        return StreamStatus(
+            id=settings.id,
+            url=settings.shown_url,
+            state=stats.state,
+            cause=stats.cause,
+            since_s=now_s - self._state[1],
+            size_wh=stats.size_wh,
+            decoded_fps=self._decoded.sample(stats.decoded),
+            analysed_fps=self._analysed.sample(stats.analysed),
+            frame_age_s=frame_age_s(stats, now_s),
+            counts=Counts.of(stats),
+            model=settings.model,
+            tracks={name: count for name, count in dict(stats.tracks_active).items() if count},
+            zones=tuple(settings.zones),
+            lines=tuple(settings.lines),
+        )
+
+
+class StatusBoard:
+    """Reads books and heartbeats; every call returns at once and changes nothing but the rate meters' samples."""
+
+    def __init__(
+        self, settings: Settings, metrics: Metrics, heartbeats: Heartbeats, store: EventStore, clock: Clock
+    ) -> None:
+        self.metrics = metrics
+        self.events = store
+        self.live = LiveHub(clock)
+        self._heartbeats = heartbeats
+        self._store = store
+        self._reporters = [_StreamReporter(stream, metrics, clock) for stream in settings.streams]
+        self._shapes = {stream.id: stream for stream in settings.streams}
+
+    def health(self) -> Health:
+        """Return the heartbeats."""
+        return Health(self._heartbeats.ages_s(), self._heartbeats.silent())
+
+    def readiness(self) -> Readiness:
+        """Return whether engines and store do their work."""
+        engines = {
+            name: EngineReadiness(stats.state, stats.description) for name, stats in self.metrics.engines.items()
+        }
+        return Readiness(engines, self._store.failing or "ok")
+
+    def streams(self) -> Sequence[StreamStatus]:
+        """Return every configured stream, in the order of the configuration."""
+        return [reporter.status() for reporter in self._reporters]
+
+    def wanted(self, stream: str) -> bool:
+        """Return whether somebody watches a stream."""
+        return self.live.wanted(stream)
+
+    def show(self, frame: Frame, analysis: Analysis, min_score: float) -> None:
+        """Show an analysed picture to whoever watches; doubtful detections stay out of sight."""
+        stream = self._shapes[frame.info.stream]
+        found = analysis.detections
+        shown = replace(analysis, detections=found[found.score >= min_score])
+        self.live.publish(stream.id, shown, frame.picture, stream.zones, stream.lines)
