@@ -72,7 +72,7 @@ def fit_letterbox(source_wh: tuple[int, int], spec: InputSpec) -> Letterbox:
 def _padded(inner: UInt8, letterbox: Letterbox, pad: int) -> UInt8:
     """Return a contiguous array of the model's size with ``inner`` in its place."""
     if letterbox.inner_wh == letterbox.model_wh:
-        return np.ascontiguousarray(inner)
+        return np.array(inner, order="C")  # never a view: the picture itself must not change with its copy
     (width, height), (left, top) = letterbox.inner_wh, letterbox.offset_xy
     full = np.empty((letterbox.model_wh[1], letterbox.model_wh[0], *inner.shape[2:]), np.uint8)
     full[:top] = full[top + height :] = pad
@@ -81,7 +81,8 @@ def _padded(inner: UInt8, letterbox: Letterbox, pad: int) -> UInt8:
     return full
 
 
-def _encode_jpeg(bgr: UInt8, quality: int) -> bytes:
+def encode_jpeg(bgr: UInt8, quality: int) -> bytes:
+    """Return a (h,w,3) BGR array as a JPEG file."""
     ok, data = cv2.imencode(".jpg", bgr, [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not ok:  # the arguments are ours, so this is a bug and not a misfortune
         raise RuntimeError(f"a picture of {bgr.shape} cannot be encoded as JPEG")
@@ -116,12 +117,12 @@ class DecodedPicture:
         return self._turned_wh((self._frame.width, self._frame.height))
 
     def rgb(self, size_wh: tuple[int, int] | None = None) -> UInt8:
-        """Return an (height, width, 3) RGB array, scaled to ``size_wh`` if given."""
-        return np.ascontiguousarray(self._scaled(size_wh or self.size_wh, "rgb24"))
+        """Return an (height, width, 3) RGB array, scaled to ``size_wh`` if given; a copy of its own."""
+        return np.array(self._scaled(size_wh or self.size_wh, "rgb24"), order="C")
 
     def jpeg(self, quality: int = 85, size_wh: tuple[int, int] | None = None) -> bytes:
         """Return the picture as a JPEG file."""
-        return _encode_jpeg(np.ascontiguousarray(self._scaled(size_wh or self.size_wh, "bgr24")), quality)
+        return encode_jpeg(np.ascontiguousarray(self._scaled(size_wh or self.size_wh, "bgr24")), quality)
 
     def prepare(self, spec: InputSpec) -> tuple[UInt8, Letterbox]:
         """Return (h,w,3) or (h,w) pixels as ``spec`` asks for, and their map to the upright source picture."""
@@ -195,7 +196,7 @@ class ArrayPicture:
 
     def jpeg(self, quality: int = 85, size_wh: tuple[int, int] | None = None) -> bytes:
         """Return the picture as a JPEG file."""
-        return _encode_jpeg(cv2.cvtColor(_resized(self._rgb, size_wh or self.size_wh), cv2.COLOR_RGB2BGR), quality)
+        return encode_jpeg(cv2.cvtColor(_resized(self._rgb, size_wh or self.size_wh), cv2.COLOR_RGB2BGR), quality)
 
     def prepare(self, spec: InputSpec) -> tuple[UInt8, Letterbox]:
         """Return (h,w,3) or (h,w) pixels as ``spec`` asks for, and their map to the source picture."""
