@@ -66,21 +66,28 @@ def iou_matrix(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.flo
     # One plane per coordinate: a trailing axis of two is three to ten times slower in numpy.
     a_x1, a_y1, a_x2, a_y2 = a.T[:, :, None]
     b_x1, b_y1, b_x2, b_y2 = b.T[:, None, :]
-    shared = np.maximum(np.minimum(a_x2, b_x2) - np.maximum(a_x1, b_x1), 0)
-    shared *= np.maximum(np.minimum(a_y2, b_y2) - np.maximum(a_y1, b_y1), 0)
-    union = box_areas(a)[:, None] + box_areas(b)[None, :] - shared
-    return np.asarray(shared / np.maximum(union, np.finfo(np.float32).tiny), np.float32)
+    shared = np.minimum(a_x2, b_x2) - np.maximum(a_x1, b_x1)
+    height = np.minimum(a_y2, b_y2) - np.maximum(a_y1, b_y1)
+    np.maximum(shared, 0, out=shared)
+    shared *= np.maximum(height, 0, out=height)
+    union = box_areas(a)[:, None] + box_areas(b)
+    union -= shared
+    shared /= np.maximum(union, np.finfo(np.float32).tiny, out=union)
+    return np.asarray(shared, np.float32)
 
 
-def _gaps(points: NDArray[np.float64], polygon: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the distances (N,) of points (N,2) to the outline of a polygon (P,2)."""
-    start = polygon[None, :, :]
-    side = np.roll(polygon, -1, axis=0)[None, :, :] - start
+def _gaps(
+    points: NDArray[np.float64], polygon: NDArray[np.float64], walls: NDArray[np.bool_] | None
+) -> NDArray[np.float64]:
+    """Return the distances (N,) of points (N,2) to the sides of a polygon (P,2) that are ``walls``."""
+    start, side = polygon[None], (np.roll(polygon, -1, axis=0) - polygon)[None]
+    if walls is not None:
+        start, side = start[:, walls], side[:, walls]
     reach = points[:, None, :] - start
     length2 = np.maximum((side * side).sum(-1), np.finfo(np.float64).tiny)
     along = np.clip((reach * side).sum(-1) / length2, 0.0, 1.0)
     off = reach - along[..., None] * side
-    return np.asarray(np.sqrt((off * off).sum(-1)).min(1), np.float64)
+    return np.asarray(np.sqrt((off * off).sum(-1)).min(1, initial=np.inf), np.float64)
 
 
 def points_in_polygon(points: NDArray[np.float64], polygon: NDArray[np.float64]) -> NDArray[np.bool_]:
@@ -96,10 +103,17 @@ def points_in_polygon(points: NDArray[np.float64], polygon: NDArray[np.float64])
     return np.asarray(met.sum(1) % 2 == 1, np.bool_)
 
 
-def polygon_depths(points: NDArray[np.float64], polygon: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return how deep (N,) points (N,2) lie inside a polygon (P,2): distance to its outline, negative outside."""
-    gaps = _gaps(points, polygon)
-    return np.where(points_in_polygon(points, polygon), gaps, -gaps)
+def polygon_depths(
+    points: NDArray[np.float64], polygon: NDArray[np.float64], walls: NDArray[np.bool_] | None = None
+) -> NDArray[np.float64]:
+    """Return how deep (N,) points (N,2) lie inside a polygon (P,2): distance to its outline, negative outside.
+
+    ``walls`` (P,) tells which sides count for the distance, side i going from point i to the next; without any the
+    depth is infinite.
+    """
+    inside = points_in_polygon(points, polygon)
+    gaps = _gaps(points, polygon, walls)
+    return np.where(inside, gaps, -gaps)
 
 
 def line_offsets(points: NDArray[np.float64], line: NDArray[np.float64]) -> NDArray[np.float64]:

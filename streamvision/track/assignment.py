@@ -22,7 +22,7 @@ def assign(similarity: NDArray[Any], least: float) -> Pairs:
     rows, columns = possible.nonzero()
     if not len(rows):
         return rows, columns
-    alone = (possible.sum(axis=1)[rows] == 1) & (possible.sum(axis=0)[columns] == 1)
+    alone = (np.bincount(rows)[rows] == 1) & (np.bincount(columns)[columns] == 1)
     if alone.all():
         return rows, columns
     contested_rows, contested_columns = _search(similarity, possible, rows[~alone], columns[~alone])

@@ -13,7 +13,6 @@ What differs from the paper, and why:
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import Self
 
@@ -32,8 +31,6 @@ from streamvision.types import Detections, Float32, Tracks
 
 _SLACK_S = 1e-6
 """Media times are sums of fractions: spans are compared with this tolerance."""
-
-_COAST_S = 1e9
 
 _FARTHEST_PX = 1e6
 """Boxes beyond this are a fault of the detector, not objects."""
@@ -103,6 +100,7 @@ class ByteTrack:
         self._options = options
         self._ids = ids
         self._new_score = options.high_score if options.new_track_score is None else options.new_track_score
+        self._shortest_patience_s = min(options.tentative_s, options.lost_s)
         self._ballot = ClassBallot()
         self._table = TrackTable()
         self._now_s: float | None = None
@@ -129,27 +127,25 @@ class ByteTrack:
 
     def _advance(self, now_s: float) -> None:
         """Drop what has been unseen for too long and predict where the rest is now."""
-        table, options = self._table, self._options
-        unseen_s = now_s - table.seen_s
-        patience_s = np.where((table.ids > 0) | table.visible, options.lost_s, options.tentative_s)
-        alive = unseen_s <= patience_s + _SLACK_S
-        if not alive.all():
-            table.keep(alive)
+        table = self._table
+        if len(table) and now_s - table.seen_s.min() > self._shortest_patience_s:
+            table.keep(self._patient(now_s))
         if len(table) and self._now_s is not None:
-            dt_s = now_s - self._now_s
-            kalman.predict(table.state, dt_s)
-            table.state[~table.visible, VELOCITY] *= math.exp(-dt_s / _COAST_S)
+            table.state = kalman.predict(table.state, now_s - self._now_s)
         self._now_s = now_s
 
+    def _patient(self, now_s: float) -> NDArray[np.bool_]:
+        """Return which tracks may still be seen again."""
+        table, options = self._table, self._options
+        patience_s = np.where((table.ids > 0) | table.visible, options.lost_s, options.tentative_s)
+        return np.asarray(now_s - table.seen_s <= patience_s + _SLACK_S)
+
     def _usable(self, detections: Detections) -> _Seen:
-        xyxy, score = detections.xyxy, detections.score
-        usable = (xyxy[:, 2:] > xyxy[:, :2]).all(axis=1)
-        usable &= (np.abs(xyxy) < _FARTHEST_PX).all(axis=1)
-        usable &= score >= self._options.low_score
-        index = usable.nonzero()[0]
-        if len(index) < len(usable):
-            xyxy, score = xyxy[index], score[index]
-        columns = self._ballot.columns(detections.class_id[index])
+        xyxy, score, class_id = detections.xyxy, detections.score, detections.class_id
+        index = _usable_rows(xyxy, score, self._options.low_score)
+        if len(index) < len(xyxy):
+            xyxy, score, class_id = xyxy[index], score[index], class_id[index]
+        columns = self._ballot.columns(class_id)
         self._table.votes = self._ballot.widen(self._table.votes)
         return _Seen(index, xyxy, to_cxcywh(xyxy), score, columns)
 
@@ -192,8 +188,11 @@ class ByteTrack:
         table.det_index = np.full(len(table), -1, np.int32)
         table.visible[rows] = True
         table.det_index[rows] = seen.index[columns]
-        table.state[rows] = kalman.correct(table.state[rows], seen.cxcywh[columns])
-        table.state[~table.visible, VELOCITY, 2:] = 0  # a hidden object does not go on growing
+        state = table.state[rows]
+        kalman.correct(state, seen.cxcywh[columns])
+        table.state[rows] = state
+        if len(rows) < len(table):
+            table.state[~table.visible, VELOCITY, 2:] = 0  # a hidden object does not go on growing
         table.hits[rows] += 1
         table.seen_s[rows] = now_s
         table.score[rows] = seen.score[columns]
@@ -260,6 +259,14 @@ class ByteTrack:
         )
 
 
+def _usable_rows(xyxy: Float32, score: Float32, low_score: float) -> NDArray[np.intp]:
+    """Return the rows whose box is finite, the right way round and near enough, and whose score is high enough."""
+    usable = (xyxy[:, 0] < xyxy[:, 2]) & (xyxy[:, 1] < xyxy[:, 3]) & (score >= low_score)
+    if not np.abs(xyxy).max(initial=0) < _FARTHEST_PX:  # also where something is not a number
+        usable &= (np.abs(xyxy) < _FARTHEST_PX).all(axis=1)
+    return usable.nonzero()[0]
+
+
 class _Matching:
     """Pairs found so far between rows (tracks) and columns (detections), each used at most once."""
 
@@ -277,8 +284,10 @@ class _Matching:
     ) -> None:
         """Pair what is free among these rows and columns."""
         row_index = (rows & self.free_rows).nonzero()[0]
+        if not len(row_index):
+            return
         column_index = (columns & self.free_columns).nonzero()[0]
-        if not len(row_index) or not len(column_index):
+        if not len(column_index):
             return
         if len(row_index) < len(rows) or len(column_index) < len(columns):
             similarity = similarity[row_index[:, None], column_index]

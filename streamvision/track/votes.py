@@ -24,11 +24,10 @@ class ClassBallot:
     def columns(self, class_id: Int32) -> NDArray[np.intp]:
         """Return the column of each class id (N,), adding columns for those never seen before."""
         same = class_id[:, None] == self.known
-        if not same.any(axis=1).all():
-            unseen = np.setdiff1d(class_id, self.known)
-            self.known = np.concatenate((self.known, unseen))
+        if np.count_nonzero(same) < len(class_id):
+            self.known = np.concatenate((self.known, np.setdiff1d(class_id, self.known)))
             same = class_id[:, None] == self.known
-        return same.argmax(axis=1) if len(self.known) else np.empty(0, np.intp)
+        return same.nonzero()[1]
 
     def widen(self, votes: Float64) -> Float64:
         """Return the vote table with a column for every known class."""
