@@ -1,0 +1,159 @@
+"""A background model of one fixed camera's gray pictures: which pixels belong to something that moved.
+
+A running mean and a running mean deviation per pixel, both learnt in seconds of media time, as in Wren et al.,
+Pfinder (PAMI 1997), with three things that real cameras need: exposure changes of the whole picture are divided
+out; what is foreground is not learnt until it has stood still for long (so a waiting person stays an object);
+and a hole that something left behind is told from a thing that stands there by where the edges are.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field
+
+from streamvision.types import UInt8
+
+_DEVIATIONS = 4.5
+"""How many mean deviations of a pixel are still background."""
+_LONGEST_STEP_S = 1.0
+"""A gap in time teaches no more than this many seconds would."""
+_WARM_UP_S = 1.5
+"""At the start everything is learnt: what moves then leaves no lasting trace."""
+_UPHEAVAL = 0.6
+"""If more than this share of the picture differs, the camera has moved or the light has been switched."""
+_SHADOW_DARKEST, _SHADOW_BRIGHTEST = 0.45, 0.97
+_SHADOW_ROUGHNESS = 0.045
+"""Within a shadow the ratio to the background is this even (standard deviation within a small window)."""
+
+
+class MotionOptions(BaseModel):
+    """The ``options`` of a manifest of kind ``motion``."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    learn: Annotated[float, Field(gt=0, le=600)] = 4.0
+    """Seconds within which the background follows slow changes."""
+    absorb: Annotated[float, Field(gt=0, le=86400)] = 120.0
+    """Seconds after which something that stands still becomes background."""
+    min_contrast: Annotated[float, Field(ge=2, le=128)] = 14.0
+    """Gray levels by which an object must differ from the background."""
+    min_area: Annotated[float, Field(gt=0, lt=1)] = 0.0004
+    """Smallest object as a share of the picture."""
+    shadows: bool = True
+    """Whether cast shadows are left out."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Foreground:
+    """``mask`` and ``solid`` (h,w) 0 or 255: what differs, and what of it is no shadow; ``contrast`` (h,w) uint8."""
+
+    mask: UInt8
+    solid: UInt8
+    contrast: UInt8
+
+
+class Background:
+    """The model of one stream; pictures are (h,w) uint8 of one size."""
+
+    def __init__(self, gray: UInt8, media_s: float, options: MotionOptions) -> None:
+        self._options = options
+        self._restart(_smooth(gray), media_s)
+
+    def update(self, gray: UInt8, media_s: float) -> Foreground:
+        """Compare a picture with the background, then learn from it."""
+        picture = _smooth(gray)
+        step_s = min(max(media_s - self._last_s, 0.0), _LONGEST_STEP_S)
+        self._last_s = max(media_s, self._last_s)
+        expected = cv2.convertScaleAbs(self._mean, alpha=self._exposure(picture))
+        contrast = cv2.absdiff(picture, expected)
+        mask = self._differs(contrast)
+        if cv2.countNonZero(mask) > _UPHEAVAL * mask.size:
+            self._restart(picture, media_s)
+            mask[:] = 0
+        solid = self._without_shadows(picture, expected, mask) if self._options.shadows else mask
+        self._learn(picture, contrast, mask, step_s)
+        return Foreground(mask, solid, contrast)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height and width of the pictures."""
+        return self._mean.shape
+
+    def absorb(self, area: tuple[slice, slice], mask: UInt8) -> None:
+        """Take what is seen now in a part of the picture, where ``mask`` is set, for background."""
+        chosen = mask > 0
+        self._mean[area][chosen] = self._seen[area][chosen]
+        self._age[area][chosen] = 0.0
+
+    def standing_s(self, area: tuple[slice, slice], mask: UInt8) -> float:
+        """Return for how long the pixels of a part have differed, in the mean."""
+        return float(cv2.mean(self._age[area], mask)[0])
+
+    def is_hole(self, area: tuple[slice, slice], mask: UInt8) -> bool:
+        """Whether the outline is an edge of the background and not of what is seen now: something has left."""
+        outline = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+        now = _edges(self._seen[area].astype(np.float32), outline)
+        before = _edges(self._mean[area], outline)
+        return before > 1.6 * now + 2.0
+
+    def _restart(self, picture: UInt8, media_s: float) -> None:
+        self._mean = picture.astype(np.float32)
+        self._deviation = np.full(picture.shape, 2.0, np.float32)
+        self._age = np.zeros(picture.shape, np.float32)
+        self._seen = picture
+        self._mask = np.zeros(picture.shape, np.uint8)
+        self._since_s = self._last_s = media_s
+
+    def _exposure(self, picture: UInt8) -> float:
+        """Return by how much the whole picture is brighter than its background: a median, so objects don't count."""
+        now, before = picture[4::8, 4::8], self._mean[4::8, 4::8]
+        quiet = self._mask[4::8, 4::8] == 0
+        if np.count_nonzero(quiet) < 50:
+            return 1.0
+        return float(np.clip(np.median(now[quiet] / np.maximum(before[quiet], 8.0)), 0.4, 2.5))
+
+    def _differs(self, contrast: UInt8) -> UInt8:
+        limit = cv2.convertScaleAbs(self._deviation, alpha=_DEVIATIONS)
+        limit = cv2.max(limit, np.float64(self._options.min_contrast))
+        return np.asarray(cv2.compare(contrast, limit, cv2.CMP_GT), np.uint8)
+
+    def _without_shadows(self, picture: UInt8, expected: UInt8, mask: UInt8) -> UInt8:
+        """Drop pixels that are evenly darker than the background: its own pattern shows through a shadow."""
+        ratio = cv2.divide(picture.astype(np.float32), cv2.max(expected, 8.0).astype(np.float32))
+        mean, square = cv2.boxFilter(ratio, -1, (5, 5)), cv2.sqrBoxFilter(ratio, -1, (5, 5))
+        even = square - mean * mean < _SHADOW_ROUGHNESS**2
+        shadow = even & (mean > _SHADOW_DARKEST) & (mean < _SHADOW_BRIGHTEST)
+        return np.asarray(np.where(shadow, 0, mask), np.uint8)
+
+    def _learn(self, picture: UInt8, contrast: UInt8, mask: UInt8, step_s: float) -> None:
+        rate = step_s / (step_s + self._options.learn)
+        if self._last_s - self._since_s < _WARM_UP_S:
+            quiet: Any = None
+            rate = max(rate, step_s / (step_s + self._last_s - self._since_s + 1e-6))
+        else:
+            quiet = cv2.bitwise_not(cv2.dilate(mask, np.ones((3, 3), np.uint8)))
+        cv2.accumulateWeighted(picture, self._mean, rate, quiet)
+        cv2.accumulateWeighted(contrast, self._deviation, rate, quiet)
+        self._grow_old(mask, step_s)
+        self._seen, self._mask = picture, mask
+
+    def _grow_old(self, mask: UInt8, step_s: float) -> None:
+        """Count how long each pixel has differed; a pixel that flickers forgets four times as fast as it ages."""
+        cv2.add(self._age, step_s, dst=self._age, mask=mask)
+        cv2.subtract(self._age, 4 * step_s, dst=self._age, mask=cv2.bitwise_not(mask))
+        np.maximum(self._age, 0.0, out=self._age)
+
+
+def _smooth(gray: UInt8) -> UInt8:
+    return np.asarray(cv2.GaussianBlur(gray, (3, 3), 0), np.uint8)
+
+
+def _edges(picture: NDArray[np.float32], where: UInt8) -> float:
+    """Return the mean strength of edges along an outline."""
+    across, down = cv2.Sobel(picture, cv2.CV_32F, 1, 0), cv2.Sobel(picture, cv2.CV_32F, 0, 1)
+    return float(cv2.mean(cv2.magnitude(across, down), where)[0])
