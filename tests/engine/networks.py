@@ -1,0 +1,99 @@
+"""Small ONNX networks and manifests that tests make themselves."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper
+from ruamel.yaml import YAML
+
+from streamvision.engine.backends import Network
+from streamvision.engine.manifest import ModelInput
+
+DTYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "uint8": TensorProto.UINT8}
+
+
+def save(
+    path: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], constants: list[Any] | None = None
+) -> Path:
+    graph = helper.make_graph(nodes, "test", inputs, outputs, constants or [])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8), path)
+    return path
+
+
+def echo(path: Path, shape: list[Any], dtype: str = "float32") -> Path:
+    """A network with two outputs: its own input as float32, and that input's largest value, shape (1, 1)."""
+    nodes = [
+        helper.make_node("Cast", ["x"], ["y"], to=TensorProto.FLOAT),
+        helper.make_node("Flatten", ["y"], ["flat"], axis=1),
+        helper.make_node("ReduceMax", ["flat"], ["peak"], axes=[1], keepdims=1),
+    ]
+    outputs = [
+        helper.make_tensor_value_info("y", TensorProto.FLOAT, shape),
+        helper.make_tensor_value_info("peak", TensorProto.FLOAT, [shape[0], 1]),
+    ]
+    return save(path, nodes, [helper.make_tensor_value_info("x", DTYPES[dtype], shape)], outputs)
+
+
+def two_inputs(path: Path) -> Path:
+    inputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1, 3, 4, 6]) for name in "ab"]
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 4, 6])
+    return save(path, [helper.make_node("Add", ["a", "b"], ["y"])], inputs, [output])
+
+
+def constant(path: Path, values: np.ndarray, size_wh: tuple[int, int]) -> Path:
+    """A network that gives the same values whatever it sees."""
+    shape = [1, 3, size_wh[1], size_wh[0]]
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["peak"], axes=[1, 2, 3], keepdims=0),
+        helper.make_node("Mul", ["peak", "zero"], ["nothing"]),
+        helper.make_node("Add", ["values", "nothing"], ["y"]),
+    ]
+    constants = [
+        helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0]),
+        helper.make_tensor("values", TensorProto.FLOAT, values.shape, values.astype(np.float32).ravel()),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)]
+    return save(path, nodes, inputs, [helper.make_tensor_value_info("y", TensorProto.FLOAT, values.shape)], constants)
+
+
+def fragile(path: Path) -> Path:
+    """A network (1,3,4,6) that fails at run time on any picture but a black one: it reshapes by what it sees."""
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["peak"], axes=[0, 1, 2, 3], keepdims=0),
+        helper.make_node("Cast", ["peak"], ["index"], to=TensorProto.INT64),
+        helper.make_node("Add", ["index", "all"], ["count"]),
+        helper.make_node("Reshape", ["x", "count"], ["y"]),
+    ]
+    inputs = [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 4, 6])]
+    output = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])
+    return save(path, nodes, inputs, [output], [helper.make_tensor("all", TensorProto.INT64, [1], [72])])
+
+
+def network(path: Path, **spec: Any) -> Network:
+    return Network("test", path, ModelInput(**spec))
+
+
+def write_manifest(folder: Path, network_file: Path | None = None, **changes: Any) -> Path:
+    """Write a manifest for a YOLO-style network beside its file; a change to None removes the key."""
+    content = network_file.read_bytes() if network_file else b"no network"
+    document = {
+        "name": "toy",
+        "summary": "a toy",
+        "licence": "Apache-2.0",
+        "source": "made by a test",
+        "input": {"size": [64, 32]},
+        "decoder": {"type": "yolo"},
+        "labels": ["cat", "dog"],
+        "file": {
+            "name": network_file.name if network_file else "toy.onnx",
+            "sha256": hashlib.sha256(content).hexdigest(),
+        },
+    } | changes
+    path = folder / "toy.yaml"
+    YAML().dump({key: value for key, value in document.items() if value is not None}, path)
+    return path
