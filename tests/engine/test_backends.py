@@ -203,7 +203,7 @@ def test_a_manifest_that_lies_about_the_input_is_told_both_truths(
 
 @pytest.mark.parametrize("backend", REAL)
 def test_a_network_with_two_inputs_is_refused(tmp_path: Path, backend: Any) -> None:
-    with pytest.raises(ManifestError, match="one input, but net.onnx has 2 inputs"):
+    with pytest.raises(ManifestError, match=r"one input, but .* has 2 inputs"):
         backend(networks.network(networks.two_inputs(tmp_path / "net.onnx"), size=SIZE))
 
 
