@@ -49,7 +49,10 @@ class SourcePicture:
 
 
 class Source(Protocol):
-    """One connection to a camera, file or device. Used by one thread; `interrupt` may come from another."""
+    """One connection to a camera, file or device. Used by one thread.
+
+    A recording may also have ``started_at: datetime | None``, read after `open`: when its first picture was taken.
+    """
 
     live: bool
     """Whether pictures come at their own time (drop when late) or can wait (never drop)."""

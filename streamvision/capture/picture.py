@@ -18,6 +18,7 @@ import numpy as np
 from av.video.plane import VideoPlane
 from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
+from streamvision.errors import BrokenMedia
 from streamvision.geometry import Letterbox
 from streamvision.types import Colour, Fit, InputSpec, UInt8
 
@@ -135,16 +136,19 @@ class DecodedPicture:
     def _scaled(self, upright_wh: tuple[int, int], pixel_format: str) -> UInt8:
         """Return an upright view of the picture at that size; valid as long as somebody holds it."""
         width, height = self._turned_wh(upright_wh)
-        small = _reformatter().reformat(
-            _halved(self._frame, width, height),
-            width,
-            height,
-            pixel_format,
-            src_colorspace=self._matrix,
-            src_color_range=self._frame.color_range,
-            interpolation=Interpolation.AREA,
-            threads=1,  # the default starts a thread per core, and is slower for it
-        )
+        try:
+            small = _reformatter().reformat(
+                _halved(self._frame, width, height),
+                width,
+                height,
+                pixel_format,
+                src_colorspace=self._matrix,
+                src_color_range=self._frame.color_range,
+                interpolation=Interpolation.AREA,
+                threads=1,  # the default starts a thread per core, and is slower for it
+            )
+        except (av.FFmpegError, ValueError) as error:  # whatever a sender puts into a picture's header
+            raise BrokenMedia(f"a picture in {self._frame.format.name} cannot be converted: {error}") from error
         pixels = _as_array(small.planes[0], 1 if pixel_format == "gray" else 3)
         return np.rot90(pixels, self._quarter_turns) if self._quarter_turns else pixels
 

@@ -1,0 +1,248 @@
+"""One camera, one thread: open, read, stamp, choose, scale, hand over, reconnect.
+
+Nothing of one stream can hold up another: every wait is here, bounded, and ends when the stream is stopped. Every
+decoded picture gets exactly one fate in the stream's books, or goes into the channel.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import structlog
+
+from streamvision.capture.gate import MotionGate
+from streamvision.capture.masks import MaskedPicture, Polygon, PrivacyMasks
+from streamvision.capture.pacing import Pacer, TargetRate
+from streamvision.capture.reconnect import Connection, StateChange
+from streamvision.channel import Channel, Closed
+from streamvision.clock import Clock, MediaTimeline, Stamp
+from streamvision.errors import BrokenMedia, CaptureError, EndOfStream
+from streamvision.interfaces import ScalablePicture, Source, SourcePicture
+from streamvision.metrics import StreamStats
+from streamvision.types import Frame, FrameInfo, InputSpec, StreamState
+
+__all__ = ["CaptureOptions", "StateChange", "StreamCapture"]
+
+log = structlog.get_logger()
+
+_SLICE_S = 0.25
+"""The longest wait without a sign of life or a look at the stop flag."""
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureOptions:
+    """What is wanted of one stream.
+
+    ``fps``: pictures analysed per media second at most, None for all. ``loop`` and ``pace`` matter to files only:
+    start again at the end; run like a live camera or as fast as possible. ``masks``: polygons in 0-1 to hide.
+    """
+
+    stream: str
+    input: InputSpec
+    fps: float | None = None
+    loop: bool = False
+    pace: Literal["realtime", "fast"] = "fast"
+    motion_gate: bool = False
+    masks: Mapping[str, Polygon] = field(default_factory=dict)
+
+
+class StreamCapture:
+    """The isolated capture thread of one stream.
+
+    A live or looping source is opened again for ever; a finite one ends the capture, well or with `failed`. At the
+    end the channel is closed. ``crashed`` holds an exception that nobody foresaw: a bug, never a camera's fault.
+    """
+
+    def __init__(
+        self,
+        options: CaptureOptions,
+        open_source: Callable[[], Source],
+        channel: Channel[Frame],
+        stats: StreamStats,
+        clock: Clock,
+        *,
+        rng: random.Random,
+        on_state: Callable[[StateChange], None],
+        beat: Callable[[], None],
+        sleep: Callable[[float], bool] | None = None,
+    ) -> None:
+        """``open_source`` builds a source, unopened. ``sleep`` waits and says whether to stop; tests replace it."""
+        self.options = options
+        self.failed: CaptureError | None = None
+        self.crashed: BaseException | None = None
+        self._open_source = open_source
+        self._channel = channel
+        self._stats = stats
+        self._clock = clock
+        self._on_state = on_state
+        self._beat = beat
+        self._stop = threading.Event()
+        self._done = threading.Event()
+        self._sleep = sleep or self._stop.wait
+        self._connection = Connection(options.stream, self._changed, rng)
+        self._timeline: MediaTimeline | None = None
+        self._rate = TargetRate(options.fps)
+        self._gate = MotionGate(options.input.colour) if options.motion_gate else None
+        self._masks = PrivacyMasks(options.masks) if options.masks else None
+        self._pacer: Pacer | None = None
+        self._seq = 0
+        self._thread = threading.Thread(target=self._run, name=f"capture-{options.stream}", daemon=True)
+
+    def start(self) -> None:
+        """Begin; call once."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Ask the thread to end; does not wait."""
+        self._stop.set()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the thread's end; False if ``timeout`` seconds were not enough."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    @property
+    def finished(self) -> bool:
+        """Whether the thread has done all it ever will; its channel is closed."""
+        return self._done.is_set()
+
+    def _run(self) -> None:
+        reason, cause = "crash", "internal error"
+        try:
+            reason, cause = self._capture()
+        except BaseException as error:  # the border of a thread: the supervisor reads `crashed`
+            self.crashed = error
+            log.error("capture crashed", stream=self.options.stream, exc_info=error)
+        finally:
+            self._channel.close()
+            self._connection.stopped(reason, cause, self._clock.monotonic())
+            self._done.set()
+
+    def _capture(self) -> tuple[str, str]:
+        """Run session after session; return why the stream ended, as label and sentence."""
+        while not self._stop.is_set():
+            source = self._open_source()
+            decoded_before = self._stats.decoded
+            error = self._session(source)
+            if error is None:
+                break
+            if not source.live and isinstance(error, EndOfStream):
+                if not self.options.loop:
+                    return error.reason, "the source has been read to its end"
+                if self._stats.decoded > decoded_before:
+                    continue
+            elif not source.live and not self.options.loop:
+                self.failed = error
+                return error.reason, str(error)
+            self._back_off(error)
+        return "stopped", "stopped on request"
+
+    def _session(self, source: Source) -> CaptureError | None:
+        """Read one source from open to its end; return what ended it, None if the stream is to stop."""
+        if self._stats.state is not StreamState.LIVE:  # a file that starts anew was never away
+            self._connection.connecting(self._clock.monotonic())
+        try:
+            source.open()
+            self._begin_epoch(source)
+            while not self._stop.is_set():
+                self._beat()
+                for picture in source.read():
+                    self._take(picture)
+        except CaptureError as error:
+            return error
+        finally:
+            source.close()
+        return None
+
+    def _begin_epoch(self, source: Source) -> None:
+        if self._timeline is None:
+            start = getattr(source, "started_at", None)
+            self._timeline = MediaTimeline(self._clock, live=source.live, file_start=start)
+            self._pacer = Pacer() if self.options.pace == "realtime" and not source.live else None
+        else:
+            self._timeline.restart()
+
+    def _back_off(self, error: CaptureError) -> None:
+        """Wait before the next attempt, as long as this error and the absence so far ask for."""
+        self._stats.reconnects[error.reason] += 1
+        self._hold(self._connection.failed(error, self._clock.monotonic()))
+
+    def _hold(self, seconds: float) -> None:
+        """Wait, showing signs of life, until the time is over or the stream is to stop."""
+        until_s = self._clock.monotonic() + seconds
+        while (left_s := until_s - self._clock.monotonic()) > 0 and not self._stop.is_set():
+            self._beat()
+            self._sleep(min(left_s, _SLICE_S))
+
+    def _take(self, arrived: SourcePicture) -> None:
+        """Give one decoded picture its fate, or hand it on."""
+        assert self._timeline is not None
+        stats = self._stats
+        stats.decoded += 1
+        self._seq += 1
+        stats.last_received_s = arrived.received_s
+        stamp = self._timeline.stamp(arrived.pts_s, arrived.received_s, arrived.sender_utc)
+        if self._stats.state is not StreamState.LIVE:
+            self._connection.live(self._clock.monotonic())
+        if arrived.corrupt:
+            stats.drop("decode", "corrupt")
+        elif not self._rate.wants(stamp.media_s):
+            stats.skip("target_rate")
+        else:
+            self._prepare(arrived, stamp)
+
+    def _prepare(self, arrived: SourcePicture, stamp: Stamp) -> None:
+        """Scale a wanted picture, when it is due, and hand it on if something moves in it."""
+        picture: ScalablePicture = arrived.picture
+        if self._masks is not None:
+            picture = MaskedPicture(picture, self._masks)
+        received_s = self._due(arrived.received_s, stamp.media_s)
+        try:
+            pixels, letterbox = picture.prepare(self.options.input)
+        except BrokenMedia:
+            self._stats.drop("decode", "unusable")
+            return
+        if self._gate is not None and not self._gate.wants(pixels, stamp.media_s):
+            self._stats.skip("no_motion")
+            return
+        info = FrameInfo(
+            stream=self.options.stream,
+            epoch=stamp.epoch,
+            seq=self._seq - 1,
+            media_s=stamp.media_s,
+            received_s=received_s,
+            captured_at=stamp.captured_at,
+            clock=stamp.clock,
+            uncertainty_s=stamp.uncertainty_s,
+            size_wh=picture.size_wh,
+        )
+        self._stats.size_wh = info.size_wh
+        self._put(Frame(info, picture, pixels, letterbox))
+
+    def _due(self, received_s: float, media_s: float) -> float:
+        """Hold a paced file's picture until it is due; return when it counts as received."""
+        if self._pacer is None:
+            return received_s
+        self._hold(self._pacer.wait_s(media_s, self._clock.monotonic()))
+        return self._clock.monotonic()
+
+    def _put(self, frame: Frame) -> None:
+        """Hand over; a file waits here as long as it takes, which is nobody's stall."""
+        try:
+            while not self._stop.is_set():
+                if self._channel.put(frame, _SLICE_S):
+                    return
+                self._beat()
+        except Closed:  # nobody takes pictures any more
+            self._stop.set()
+        self._stats.drop("capture", "shutdown")
+
+    def _changed(self, change: StateChange) -> None:
+        self._stats.state = change.new
+        self._stats.cause = "" if change.new is StreamState.LIVE else change.cause
+        self._on_state(change)
