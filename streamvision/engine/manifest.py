@@ -191,6 +191,16 @@ def load(name_or_path: str | Path) -> Manifest:
     return manifest
 
 
+def labels_of(name_or_path: str) -> tuple[str, ...]:
+    """Return a model's class names, so that rules can be checked against them. Raises `ManifestError`."""
+    return load(name_or_path).labels
+
+
+def labels_of(name_or_path: str | Path) -> tuple[str, ...]:
+    """Return the class names of a manifest; see `load`."""
+    return load(name_or_path).labels
+
+
 def _parse(path: Path) -> CommentedMap:
     try:
         document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
