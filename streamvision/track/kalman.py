@@ -13,6 +13,7 @@ time, so that one second costs the same certainty whether it was seen in 25 pict
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,22 +25,21 @@ POSITION, VELOCITY, POSITION_VAR, COVARIANCE, VELOCITY_VAR = range(5)
 # Standard deviations and densities in units of the box's size (mean of width and height), for cx, cy, w, h. Chosen
 # on MOTChallenge 2015 (pedestrians, 7 to 30 pictures per second) and on drawn traffic at 5 to 25.
 _MEASURED_VAR = np.array([0.12, 0.12, 0.15, 0.15]) ** 2
-_START_VELOCITY_VAR = np.array([2.5, 2.5, 0.5, 0.5]) ** 2
+_START_VELOCITY_VAR = np.array([4.0, 4.0, 0.5, 0.5]) ** 2
 _DRIFT_DENSITY = np.array([0.05, 0.05, 0.05, 0.05])
 _ACCELERATION_DENSITY = np.array([0.7, 0.7, 0.2, 0.2])
 
 _SMALLEST_SIDE = 1e-3
 
 
-def _flow() -> tuple[Float64, Float64, Float64]:
+def _flow() -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
     """Return F0, F1, F2 (20, 20): a flattened state moves by ``state @ (F0 + dt F1 + dt^2 F2)``."""
-    first, second = np.zeros((5, 5)), np.zeros((5, 5))
+    first, second, each = np.zeros((5, 5)), np.zeros((5, 5)), np.eye(4)
     first[VELOCITY, POSITION] = 1
     first[COVARIANCE, POSITION_VAR] = 2
     first[VELOCITY_VAR, COVARIANCE] = 1
     second[VELOCITY_VAR, POSITION_VAR] = 1
-    each = np.eye(4)
-    return np.eye(20), np.kron(first, each), np.kron(second, each)
+    return np.kron(np.eye(5), each), np.kron(first, each), np.kron(second, each)
 
 
 def _noise() -> tuple[Float64, Float64, Float64]:

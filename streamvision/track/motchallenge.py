@@ -46,10 +46,11 @@ class MotDetections:
         """
         numbers, first = np.unique(self.frame, return_index=True)
         previous = 0
-        for number, rows in zip(numbers, np.split(np.arange(len(self)), first[1:]), strict=True):
+        for number, start, end in zip(numbers, first, [*first[1:], len(self)], strict=False):
             if number > previous + 1 and previous:
                 yield previous + 1, Detections.empty()
-            yield int(number), Detections(self.xyxy[rows], self.score[rows], np.zeros(len(rows), np.int32))
+            one_class = np.zeros(end - start, np.int32)
+            yield int(number), Detections(self.xyxy[start:end], self.score[start:end], one_class)
             previous = int(number)
 
 
@@ -127,8 +128,9 @@ def _frame_rate(path: Path) -> float:
         parser.read_string(path.read_text(encoding="utf-8"), str(path))
         rate = parser.getfloat("Sequence", "frameRate")
     except (OSError, configparser.Error, ValueError) as error:
+        reason = str(error).splitlines()[0]
         raise UsageError(
-            f"no usable frameRate: {error}", where=str(path), remedy="give one with --frame-rate"
+            f"no usable frameRate: {reason}", where=str(path), remedy="give one with --frame-rate"
         ) from error
     if not 0 < rate < math.inf:
         raise UsageError(f"frameRate is {rate:g}", where=str(path), remedy="give one with --frame-rate")

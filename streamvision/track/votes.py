@@ -27,7 +27,8 @@ class ClassBallot:
         if np.count_nonzero(same) < len(class_id):
             self.known = np.concatenate((self.known, np.setdiff1d(class_id, self.known)))
             same = class_id[:, None] == self.known
-        return same.nonzero()[1]
+        columns: NDArray[np.intp] = same.nonzero()[1]
+        return columns
 
     def widen(self, votes: Float64) -> Float64:
         """Return the vote table with a column for every known class."""
