@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streamvision.types import Colour, UInt8
+from streamvision.types import UInt8
 
 _CELL: Final = 4
 """Pixels of the network's input per cell and side: an object of 8x8 px fills at least one cell wherever it stands."""
@@ -28,13 +28,13 @@ _LONGEST_REST_S: Final = 0.5
 class MotionGate:
     """Decide for one stream which prepared pictures are worth an inference. Times are media seconds.
 
-    Luma is averaged over cells of 4x4 px and compared with the last analysed picture, after taking away the change
-    of the picture's mean (light, exposure). A cell counts as changed beyond 8 grey levels plus six times its own
-    usual noise. The gate stays open for a second after the last change, and opens twice a second in any case.
+    Every channel is averaged over cells of 4x4 px and compared with the last analysed picture, after taking away the
+    change of the whole picture's mean (light, exposure). A cell counts as changed beyond 8 levels of any channel plus
+    six times its own usual noise. The gate stays open for a second after the last change, and opens twice a second in
+    any case.
     """
 
-    def __init__(self, colour: Colour) -> None:
-        self._to_gray = {Colour.RGB: cv2.COLOR_RGB2GRAY, Colour.BGR: cv2.COLOR_BGR2GRAY}.get(colour)
+    def __init__(self) -> None:
         self._reference: UInt8 | None = None
         self._noise: NDArray[np.float32] = np.empty((0, 0), np.float32)
         self._analysed_s = 0.0
@@ -58,12 +58,11 @@ class MotionGate:
         width, height = pixels.shape[1] // _CELL, pixels.shape[0] // _CELL
         whole = pixels[: height * _CELL, : width * _CELL]
         half = cv2.resize(whole, (width * 2, height * 2), interpolation=cv2.INTER_AREA)
-        small = cv2.resize(half, (width, height), interpolation=cv2.INTER_AREA)
-        return np.asarray(small if self._to_gray is None else cv2.cvtColor(small, self._to_gray))
+        return np.asarray(cv2.resize(half, (width, height), interpolation=cv2.INTER_AREA))
 
     def _changed(self, cells: UInt8, reference: UInt8) -> bool:
-        shift = cv2.mean(cells)[0] - cv2.mean(reference)[0]
-        change = np.abs(cv2.addWeighted(cells, 1.0, reference, -1.0, -shift, dtype=cv2.CV_32F))
+        shift = [now - then for now, then in zip(cv2.mean(cells), cv2.mean(reference), strict=True)]
+        change = cv2.absdiff(cv2.subtract(cells, reference, dtype=cv2.CV_32F), (*shift,))
         moved = bool((change > _NOISE_FACTOR * self._noise + _LEAST_CHANGE).any())
         cv2.accumulateWeighted(np.minimum(change, _NOISE_CLIP), self._noise, _NOISE_WEIGHT)
         return moved

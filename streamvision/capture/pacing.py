@@ -8,28 +8,28 @@ import math
 class TargetRate:
     """Choose pictures by media time so that at most ``fps`` per second are taken, evenly spread.
 
-    Time is cut into slots of ``1 / fps``; the first picture of a slot is taken. Over any span the number taken is at
-    most span * fps + 1, and exactly fps per second if the source delivers that many.
+    Each picture taken moves the next due time on by exactly ``1 / fps``, so the mean rate is exact even where the
+    source's rate is no multiple of it: over any span at most span * fps + 1.1 are taken. A pause is not made up for.
     """
 
-    _EDGE = 0.25
-    """Where in its slot a picture at a multiple of 1 / fps lies, so that jitter does not push it over an edge."""
+    _EARLY = 0.1
+    """Part of ``1 / fps`` by which a picture may be early, so that jitter does not cost a whole picture distance."""
 
     def __init__(self, fps: float | None) -> None:
         """Without ``fps`` every picture is wanted."""
         if fps is not None and not (fps > 0 and math.isfinite(fps)):
             raise ValueError(f"expected a rate above 0, got {fps}")
-        self._fps = fps
-        self._last_slot: int | None = None
+        self._period_s = None if fps is None else 1 / fps
+        self._due_s: float | None = None
 
     def wants(self, media_s: float) -> bool:
         """Whether to take the next picture; ``media_s`` never goes back."""
-        if self._fps is None:
+        if self._period_s is None:
             return True
-        slot = math.floor(media_s * self._fps + self._EDGE)
-        if self._last_slot is not None and slot <= self._last_slot:
+        due_s = media_s if self._due_s is None else self._due_s
+        if media_s < due_s - self._EARLY * self._period_s:
             return False
-        self._last_slot = slot
+        self._due_s = max(due_s, media_s - self._period_s) + self._period_s
         return True
 
 

@@ -95,7 +95,7 @@ class Connection:
 
     def failed(self, error: CaptureError, now_s: float) -> float:
         """The attempt or the connection has failed; return for how many seconds to wait before the next attempt."""
-        self._forgive(now_s)
+        lost_s = self._lost_since(now_s)
         if isinstance(error, AuthFailed):
             self._go(StreamState.AUTH_FAILED, error.reason, str(error), now_s)
             self._auth_attempt += 1
@@ -104,14 +104,14 @@ class Connection:
             self._go(StreamState.STALLED, error.reason, str(error), now_s)
         self._go(StreamState.BACKING_OFF, error.reason, str(error), now_s)
         self._attempt += 1
-        return self._backoff.wait_s(self._attempt - 1, now_s - (self._lost_s or now_s), self._rng)
+        return self._backoff.wait_s(self._attempt - 1, now_s - lost_s, self._rng)
 
     def stopped(self, reason: str, cause: str, now_s: float) -> None:
         """The stream ends for good."""
         self._go(StreamState.STOPPED, reason, cause, now_s)
 
-    def _forgive(self, now_s: float) -> None:
-        """Start counting anew after a healthy while; note since when the camera is away."""
+    def _lost_since(self, now_s: float) -> float:
+        """Return since when the camera is away; after a healthy while all counting starts anew."""
         if self._live_since_s is not None:
             self._auth_attempt = 0
             if now_s - self._live_since_s >= self._backoff.healthy_s:
@@ -119,6 +119,7 @@ class Connection:
             self._live_since_s = None
         if self._lost_s is None:
             self._lost_s = now_s
+        return self._lost_s
 
     def _go(self, new: StreamState, reason: str, cause: str, now_s: float) -> None:
         old, self.state = self.state, new

@@ -86,7 +86,7 @@ class StreamCapture:
         self._connection = Connection(options.stream, self._changed, rng)
         self._timeline: MediaTimeline | None = None
         self._rate = TargetRate(options.fps)
-        self._gate = MotionGate(options.input.colour) if options.motion_gate else None
+        self._gate = MotionGate() if options.motion_gate else None
         self._masks = PrivacyMasks(options.masks) if options.masks else None
         self._pacer: Pacer | None = None
         self._seq = 0

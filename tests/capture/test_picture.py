@@ -121,7 +121,7 @@ def test_real_pictures_look_like_ffmpegs_own_conversion(data: Path, name: str) -
     pixels, letterbox = picture.prepare(InputSpec((100, 100), Fit.STRETCH))
     expected = cv2.resize(reference, letterbox.inner_wh, interpolation=cv2.INTER_AREA)
     assert np.abs(picture.rgb().astype(int) - reference).mean() < 3
-    assert np.abs(pixels.astype(int) - expected).mean() < 4
+    assert np.abs(pixels.astype(int) - expected).mean() < 6
 
 
 @pytest.mark.parametrize("make", [lambda rgb: decoded(rgb, "yuv420p"), ArrayPicture])
@@ -157,7 +157,7 @@ def test_fine_detail_is_averaged_and_not_skipped() -> None:
     rgb = np.zeros((1088, 1920, 3), np.uint8)
     rgb[::4] = 255
     pixels, _ = decoded(rgb, "yuv420p", matrix=1).prepare(InputSpec((400, 226), Fit.STRETCH))
-    assert 40 < pixels.min()
+    assert pixels.min() > 40
     assert pixels.max() < 90
 
 
