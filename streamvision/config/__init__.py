@@ -1,6 +1,6 @@
 """YAML -> frozen, validated `Settings`; every mistake of a file is reported with its place and a remedy."""
 
-from streamvision.config.load import LabelsOf, load_settings
+from streamvision.config.load import LabelsOf, load_settings, state_dir_of
 from streamvision.config.settings import (
     ModelSettings,
     RuleSettings,
@@ -26,4 +26,5 @@ __all__ = [
     "load_settings",
     "local_path",
     "source_kind",
+    "state_dir_of",
 ]

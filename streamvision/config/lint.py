@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import Any
 
-from streamvision import geometry
 from streamvision.config.document import Document, Path
 from streamvision.config.validate import nearest
+from streamvision.geometry import line_problem, polygon_problem
 
 Points = list[tuple[float, float]]
 
 
-def _no_problem(points: Points) -> str | None:
-    return None
-
-
 _SHAPES: tuple[tuple[str, int, Callable[[Points], str | None]], ...] = (
-    ("zones", 3, getattr(geometry, "polygon_problem", _no_problem)),
-    ("privacy_masks", 3, getattr(geometry, "polygon_problem", _no_problem)),
-    ("lines", 2, getattr(geometry, "line_problem", _no_problem)),
+    ("zones", 3, polygon_problem),
+    ("privacy_masks", 3, polygon_problem),
+    ("lines", 2, line_problem),
 )
 _REFERENCES = (("zone", "zones"), ("line", "lines"))
 

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel
 
 from streamvision import plugins
-from streamvision.config.document import Document, Path, read_document
+from streamvision.config.document import MAX_BYTES, Document, Path, read_document
 from streamvision.config.lint import lint_stream
 from streamvision.config.secrets import Expander
 from streamvision.config.settings import (
@@ -49,21 +49,54 @@ def load_settings(
     ``labels_of`` tells a manifest's class names (None: unknown), so that rules' classes can be checked; it may
     raise a `StreamvisionError`. Raises `ConfigError` with every problem in file order.
     """
-    file = FilePath(path)
-    try:
-        with file.open("rb") as stream:
-            raw = stream.read((1 << 20) + 1)
-    except OSError as error:
-        problem = Problem(str(path), 0, 0, f"cannot be read: {error.strerror}", "give the path of a YAML file")
-        raise ConfigError([problem]) from error
-    document = read_document(str(path), raw)
+    document = _read(path)
     settings = None
     if document.data is not None:
         Expander(document, env).expand()
-        settings = _Loader(document, file.absolute().parent, env, labels_of, load_plugin).settings()
-    if document.problems or settings is None:
-        raise ConfigError(sorted(set(document.problems), key=lambda problem: (problem.line, problem.column)))
+        settings = _Loader(document, FilePath(path).absolute().parent, env, labels_of, load_plugin).settings()
+    if settings is None:
+        raise _refusal(document)
     return settings
+
+
+def state_dir_of(path: FilePath | str, *, env: Mapping[str, str] = os.environ) -> FilePath:
+    """Return a configuration's state_dir without needing the secrets that the rest of it names.
+
+    Raises `ConfigError` for a file that cannot be read or parsed.
+    """
+    document = _read(path)
+    data = document.data if isinstance(document.data, dict) else {}
+    document.data = {"state_dir": data.get("state_dir")}
+    Expander(document, env).expand()
+    state_dir = resolve_state_dir(document, FilePath(path).absolute().parent, env)
+    if document.problems:
+        raise _refusal(document)
+    return state_dir
+
+
+def resolve_state_dir(document: Document, folder: FilePath, env: Mapping[str, str]) -> FilePath:
+    """Return the absolute state_dir: the file's own, else systemd's $STATE_DIRECTORY, else ./var beside the file."""
+    given = document.data.get("state_dir")
+    if given is None:
+        # systemd gives a list if several directories are asked for; the first is ours
+        given = env.get("STATE_DIRECTORY", "").partition(":")[0] or "./var"
+    if not isinstance(given, str) or not given or "\0" in given:
+        document.problem(("state_dir",), "expected the path of a folder", "for example: state_dir: ./var")
+        return folder
+    return FilePath(os.path.normpath(folder / FilePath(given).expanduser()))
+
+
+def _read(path: FilePath | str) -> Document:
+    try:
+        with FilePath(path).open("rb") as stream:
+            return read_document(str(path), stream.read(MAX_BYTES + 1))
+    except OSError as error:
+        problem = Problem(str(path), 0, 0, f"cannot be read: {error.strerror}", "give the path of a YAML file")
+        raise ConfigError([problem]) from error
+
+
+def _refusal(document: Document) -> ConfigError:
+    return ConfigError(sorted(set(document.problems), key=lambda problem: (problem.line, problem.column)))
 
 
 class _Named(Strict):
@@ -101,7 +134,7 @@ class _Loader:
         models = self._models(data.get("models"))
         streams = self._streams(data, models)
         sinks = self._sinks(data.get("sinks"))
-        state_dir = self._state_dir(data.get("state_dir"))
+        state_dir = resolve_state_dir(self._document, self._folder, self._env)
         if self._document.problems:
             return None
         settings = Settings(
@@ -109,15 +142,6 @@ class _Loader:
         )
         settings._secrets = frozenset(self._document.secrets)
         return settings
-
-    def _state_dir(self, given: Any) -> FilePath:
-        if given is None:
-            # systemd gives a list if several directories are asked for; the first is ours
-            given = self._env.get("STATE_DIRECTORY", "").partition(":")[0] or "./var"
-        if not isinstance(given, str) or not given or "\0" in given:
-            self._document.problem(("state_dir",), "expected the path of a folder", "for example: state_dir: ./var")
-            return self._folder
-        return FilePath(os.path.normpath(self._folder / FilePath(given).expanduser()))
 
     def _server(self, given: Any) -> ServerSettings:
         server = validate(self._document, ServerSettings, {} if given is None else given, ("server",))

@@ -19,6 +19,8 @@ from streamvision.interfaces import StoredEvent
 
 log = structlog.get_logger()
 
+FILE_NAME = "events.db"
+"""The store's file in state_dir."""
 VERSION = 1
 # AUTOINCREMENT: a position is never used twice, also after the newest rows were deleted.
 _LAYOUT = """

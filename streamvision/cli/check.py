@@ -1,0 +1,43 @@
+"""`streamvision check`: is this configuration right, and if not, everything that is wrong with it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from streamvision.config import Settings
+
+
+def check(
+    config: Annotated[Path, typer.Argument(help="The configuration file.", show_default=False)],
+) -> None:
+    """Check a configuration without running it; every problem is told with line, column and remedy (exit code 2).
+
+    Environment variables and credentials that it names must be set.
+
+    Example: streamvision check /etc/streamvision/config.yaml
+    """
+    from streamvision.config import load_settings
+    from streamvision.engine.manifest import labels_of
+
+    settings = load_settings(config, labels_of=labels_of)
+    typer.echo(f"{config}: OK")
+    for line in _summary(settings):
+        typer.echo(line)
+
+
+def _summary(settings: Settings) -> list[str]:
+    lines = [
+        f"  stream {stream.id}: {stream.shown_url} -> {stream.model}, {_count(len(stream.rules), 'rule')}"
+        for stream in settings.streams
+    ]
+    lines += [f"  model {name}: {model.manifest}, backend {model.backend}" for name, model in settings.models.items()]
+    lines += [f"  sink {sink.name}: {sink.type}" for sink in settings.sinks]
+    return [*lines, f"  server {settings.server.listen}", f"  state in {settings.state_dir}"]
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"
