@@ -1,1 +1,25 @@
-"""Health, metrics, API, live view and the page."""
+"""Health, metrics, API, live view and the page, over one `Board`; nothing here reaches into the daemon."""
+
+from __future__ import annotations
+
+from streamvision.web.app import create_app
+from streamvision.web.board import Board, Counts, EngineReadiness, Health, Readiness, StreamStatus, frame_age_s
+from streamvision.web.live import LiveHub
+from streamvision.web.rates import RateMeter
+from streamvision.web.security import Tokens
+from streamvision.web.server import WebServer
+
+__all__ = [
+    "Board",
+    "Counts",
+    "EngineReadiness",
+    "Health",
+    "LiveHub",
+    "RateMeter",
+    "Readiness",
+    "StreamStatus",
+    "Tokens",
+    "WebServer",
+    "create_app",
+    "frame_age_s",
+]

@@ -1,0 +1,62 @@
+"""Board -> ASGI application."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from streamvision.web.api import Api
+from streamvision.web.board import Board
+from streamvision.web.faults import HANDLERS
+from streamvision.web.security import Guard, Tokens
+
+_STATIC = Path(__file__).parent / "static"
+_FILES = {
+    "/": ("index.html", "text/html; charset=utf-8"),
+    "/static/page.css": ("page.css", "text/css; charset=utf-8"),
+    "/static/page.js": ("page.js", "text/javascript; charset=utf-8"),
+    "/static/icon.svg": ("icon.svg", "image/svg+xml"),
+}
+
+
+def create_app(board: Board, tokens: Tokens | None = None) -> Starlette:
+    """Return the application over a board; ``app.state.end`` ends what never ends by itself."""
+    api = Api(board)
+    routes = [
+        Route("/healthz", api.healthz),
+        Route("/readyz", api.readyz),
+        Route("/metrics", api.metrics),
+        Route("/api/v1/openapi.json", api.openapi),
+        Route("/api/v1/streams", api.streams),
+        Route("/api/v1/streams/{stream}", api.stream),
+        Route("/api/v1/streams/{stream}/snapshot.jpg", api.snapshot),
+        Route("/api/v1/events", api.events),
+        Route("/api/v1/events/stream", api.event_stream),
+        Route("/live/{stream}", api.live),
+        *(Route(path, _file(name, kind), include_in_schema=False) for path, (name, kind) in _FILES.items()),
+    ]
+    guard = Middleware(Guard, tokens=tokens or Tokens(), open_paths=_FILES)
+    app = Starlette(routes=routes, middleware=[guard], exception_handlers=dict(HANDLERS))
+    app.state.end = api.end
+    return app
+
+
+def _file(name: str, kind: str) -> Callable[[Request], Response]:
+    """Return an endpoint for a file of the page; a browser asks each time whether it has changed."""
+    body = (_STATIC / name).read_bytes()
+    tag = f'"{hashlib.sha256(body).hexdigest()[:20]}"'
+    headers = {"content-type": kind, "ETag": tag, "Cache-Control": "no-cache"}
+
+    def serve(request: Request) -> Response:
+        if request.headers.get("if-none-match") == tag:
+            return Response(status_code=304, headers=headers)
+        return Response(body, headers=headers)
+
+    return serve

@@ -1,0 +1,163 @@
+"""What the web part is told about the daemon, and nothing else: a `Board` that the pipeline implements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+from streamvision.interfaces import EventReader
+from streamvision.metrics import Metrics, StreamStats
+from streamvision.types import StreamState
+
+if TYPE_CHECKING:
+    from streamvision.web.live import LiveHub
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """Seconds since each stage's last sign of life, and the stages whose sign is overdue."""
+
+    stage_ages_s: Mapping[str, float]
+    silent: Sequence[str] = ()
+
+    @property
+    def alive(self) -> bool:
+        """Whether no stage is silent."""
+        return not self.silent
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the body of /healthz."""
+        ages_s = {stage: round(age_s, 3) for stage, age_s in self.stage_ages_s.items()}
+        return {"status": "ok" if self.alive else "silent", "silent": list(self.silent), "stage_ages_s": ages_s}
+
+
+@dataclass(frozen=True, slots=True)
+class EngineReadiness:
+    """One model's engine: ``state`` is loading, ready or failed; ``detail`` says why or how far."""
+
+    state: str
+    description: str = ""
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """Whether the daemon does its work: engines warm, store open. ``store`` is a word or a fault."""
+
+    models: Mapping[str, EngineReadiness]
+    store: str = "ok"
+
+    @property
+    def ready(self) -> bool:
+        """Whether every engine is ready and the store works."""
+        return self.store == "ok" and all(model.state == "ready" for model in self.models.values())
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the body of /readyz."""
+        models = {
+            name: {"state": model.state, "description": model.description, "detail": model.detail}
+            for name, model in self.models.items()
+        }
+        return {"status": "ready" if self.ready else "not_ready", "store": self.store, "models": models}
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """A stream's books: decoded = analysed + skipped + dropped + in_flight."""
+
+    decoded: int
+    analysed: int
+    skipped: int
+    dropped: int
+
+    @classmethod
+    def of(cls, stats: StreamStats) -> Counts:
+        """Read the books, fates before ``decoded``, so that nothing in flight is below zero."""
+        analysed, skipped, dropped = stats.analysed, dict(stats.skipped), dict(stats.dropped)
+        return cls(stats.decoded, analysed, sum(skipped.values()), sum(dropped.values()))
+
+    @property
+    def in_flight(self) -> int:
+        """Pictures whose fate is still open."""
+        return self.decoded - self.analysed - self.skipped - self.dropped
+
+    def as_json(self) -> dict[str, int]:
+        """Return the books under their names."""
+        names = ("decoded", "analysed", "skipped", "dropped", "in_flight")
+        return {name: int(getattr(self, name)) for name in names}
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """What an operator wants to know of one stream.
+
+    ``url`` is redacted; ``since_s`` is how long the state has lasted; ``frame_age_s`` is how old the newest analysed
+    picture is now, so it grows when a camera dies, and None before the first one; rates are pictures per second over
+    the last seconds; ``tracks`` counts the confirmed tracks in sight by class.
+    """
+
+    id: str
+    url: str
+    state: StreamState
+    cause: str
+    since_s: float
+    size_wh: tuple[int, int]
+    decoded_fps: float
+    analysed_fps: float
+    frame_age_s: float | None
+    counts: Counts
+    model: str
+    tracks: Mapping[str, int] = field(default_factory=dict)
+    zones: Sequence[str] = ()
+    lines: Sequence[str] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the stream as the API tells it."""
+        return {
+            "id": self.id,
+            "url": self.url,
+            "state": str(self.state),
+            "cause": self.cause,
+            "since_s": round(self.since_s, 3),
+            "size_wh": list(self.size_wh) if all(self.size_wh) else None,
+            "decoded_fps": round(self.decoded_fps, 2),
+            "analysed_fps": round(self.analysed_fps, 2),
+            "frame_age_s": None if self.frame_age_s is None else round(self.frame_age_s, 3),
+            "counts": self.counts.as_json(),
+            "model": self.model,
+            "tracks": dict(self.tracks),
+            "zones": list(self.zones),
+            "lines": list(self.lines),
+        }
+
+
+def frame_age_s(stats: StreamStats, now_s: float) -> float | None:
+    """Return how old the newest analysed picture is at the monotonic time ``now_s``; None before the first."""
+    analysed_s, age_s = stats.last_analysed_s, stats.last_age_s
+    if analysed_s is None or age_s is None:
+        return None
+    return max(0.0, now_s - analysed_s + age_s)
+
+
+class Board(Protocol):
+    """The daemon as the web part sees it. Every call comes from the web thread, and must return at once.
+
+    Only ``events`` may block: it is used from a thread of its own.
+    """
+
+    metrics: Metrics
+    events: EventReader
+    live: LiveHub
+
+    def health(self) -> Health:
+        """Return the heartbeats."""
+        ...
+
+    def readiness(self) -> Readiness:
+        """Return whether engines and store do their work."""
+        ...
+
+    def streams(self) -> Sequence[StreamStatus]:
+        """Return every configured stream, in the order of the configuration."""
+        ...

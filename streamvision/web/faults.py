@@ -1,0 +1,63 @@
+"""Errors as the API tells them: ``{"error": {"code", "message"}}`` with a fitting status."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+
+from streamvision.errors import StreamvisionError
+
+log = structlog.get_logger()
+
+
+class ApiError(Exception):
+    """A request that cannot be served. ``code`` is for programs and never changes, ``message`` is for people."""
+
+    def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+def error_response(status: int, code: str, message: str) -> JSONResponse:
+    """Return an error's body."""
+    return JSONResponse({"error": {"code": code, "message": message}}, status)
+
+
+async def on_api_error(request: Request, error: Exception) -> Response:
+    """Answer an `ApiError`."""
+    assert isinstance(error, ApiError)
+    return error_response(error.status, error.code, error.message)
+
+
+async def on_http_error(request: Request, error: Exception) -> Response:
+    """Answer what the router itself refuses: unknown paths and methods."""
+    assert isinstance(error, HTTPException)
+    code = HTTPStatus(error.status_code).name.lower()
+    answer = error_response(error.status_code, code, f"{request.url.path}: {error.detail}")
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def on_own_error(request: Request, error: Exception) -> Response:
+    """Answer a failure of something that the daemon relies on, such as the event store."""
+    return error_response(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", str(error))
+
+
+async def on_bug(request: Request, error: Exception) -> Response:
+    """Answer, without details, what should never happen; the log has them."""
+    log.error("request failed", path=request.url.path, exc_info=error)
+    return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "the request failed; see the daemon's log")
+
+
+HANDLERS = {
+    ApiError: on_api_error,
+    HTTPException: on_http_error,
+    StreamvisionError: on_own_error,
+    Exception: on_bug,
+}
