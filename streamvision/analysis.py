@@ -234,8 +234,8 @@ class Outages:
         phase: Phase,
         happening: str,
         now: datetime,
-        data: dict[str, object],
-        evidence: dict[str, float],
+        data: Mapping[str, str],
+        evidence: Mapping[str, float],
     ) -> Event:
         self._stats.events["outage", f"streamvision.outage.{phase}"] += 1
         return Event(

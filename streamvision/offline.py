@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from streamvision import plugins
 from streamvision.batch import Batcher, BatchPolicy
@@ -47,7 +48,7 @@ class OfflineRun:
         self.stats = StreamStats("source")
         self.engine_stats = EngineStats("model")
         self._results = Channel[Sequence[Inferred]](4)
-        self._open = lambda: open_source(url, options, clock)
+        self._open = partial(open_source, url, options, clock)
         self._enough_s = float("inf") if options.seconds is None else options.seconds
         source = self._open()
         batcher = Batcher(BatchPolicy(max_batch=1), clock, lambda _: self.stats.drop("batch", "max_age"))

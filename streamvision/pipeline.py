@@ -1,14 +1,14 @@
 """Settings -> wired stages: the whole flow on one screen.
 
-    captures  ->  batcher  ->  runner  ->  analysis  ->  store  ->  deliveries
-    a thread      one per      two threads  one thread   one        a thread
-    per stream    model        per model                 writer     per sink
+captures  ->  batcher  ->  runner  ->  analysis  ->  store  ->  deliveries
+a thread      one per      two threads  one thread   one        a thread
+per stream    model        per model                 writer     per sink
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
@@ -23,13 +23,13 @@ from streamvision.batch import Batcher, BatchPolicy
 from streamvision.capture.stream import CaptureOptions, StateChange, StreamCapture
 from streamvision.channel import Closed
 from streamvision.clock import Clock
-from streamvision.config import ModelSettings, Settings, StreamSettings
+from streamvision.config import ModelSettings, Settings, SinkSettings, StreamSettings
 from streamvision.engine.build import build_engine
 from streamvision.engine.manifest import Manifest, load
 from streamvision.engine.runner import Inferred, Runner
-from streamvision.errors import StreamvisionError
+from streamvision.errors import StoreError, StreamvisionError
 from streamvision.health import Heartbeats
-from streamvision.interfaces import Engine, Rule, RuleContext, Source, Tracker
+from streamvision.interfaces import Engine, Rule, RuleContext, Sink, SinkContext, Source, Tracker
 from streamvision.metrics import Metrics
 from streamvision.sinks.delivery import Delivery
 from streamvision.sinks.store import EventStore
@@ -45,6 +45,10 @@ CAPTURE_ALLOWANCE_S = 60.0
 """The same for captures, whose opening waits for the network by its own deadlines."""
 
 
+SINK_ALLOWANCE_S = 120.0
+"""The same for sinks, which may have to wait for the outside."""
+
+
 def new_id() -> str:
     """Return a new ULID."""
     return str(ULID())
@@ -58,6 +62,12 @@ class Lane:
     engine: Engine
     batcher: Batcher
     runner: Runner
+
+
+class Stage(Protocol):
+    """A thread, or several, that may break."""
+
+    crashed: BaseException | None
 
 
 class Viewer(Protocol):
@@ -105,16 +115,20 @@ class Pipeline:
         for name in self._models_in_use():
             metrics.engine(name)
 
-    def start(self) -> None:
-        """Load the engines, then start every stage from the outlet to the inlet."""
-        for sink in self.settings.sinks:
-            self.deliveries.append(self._delivery(sink.name))
+    def load(self) -> None:
+        """Load the engines and wire the stages; nothing moves yet. Raises a `StreamvisionError`."""
+        self.deliveries += [self._delivery(sink) for sink in self.settings.sinks]
         for name in self._models_in_use():
             self.lanes[name] = self._lane(name, self.settings.models[name])
         for stream in self.settings.streams:
             self.captures[stream.id] = self._capture(stream, self.lanes[stream.model])
         for lane in self.lanes.values():
             lane.batcher.close()  # all rows are there: a lane ends when its last stream has ended
+
+    def start(self) -> None:
+        """Start every stage from the outlet to the inlet, after loading what `load` has not."""
+        if not self.lanes:
+            self.load()
         self._start_stages()
         self._started = True
 
@@ -129,19 +143,20 @@ class Pipeline:
 
     def stop(self, deadline_s: float) -> bool:
         """End the captures, drain stage after stage, flush the outlets; False if the deadline cut that short."""
-        until_s = self._clock.monotonic() + deadline_s
-        left_s = lambda: max(0.0, until_s - self._clock.monotonic())  # noqa: E731
+        left_s = partial(_left_s, self._clock, self._clock.monotonic() + deadline_s)
         for capture in self.captures.values():
             capture.stop()
         drained = [capture.join(left_s() / 2) for capture in self.captures.values()]
         drained += [lane.runner.join(left_s() * 2 / 3) for lane in self.lanes.values()]
         self._analysis.input.close()
         drained.append(not self._started or self._analysis.join(left_s() * 2 / 3))
-        drained.append(self.store.flush(left_s() * 2 / 3))
+        drained.append(self._flush(left_s() * 2 / 3))
         for delivery in self.deliveries:
-            delivery.stop(left_s())
+            delivery.stop(left_s() / 2)
+        drained += [not self._started or delivery.join(left_s()) for delivery in self.deliveries]
         for lane in self.lanes.values():
             lane.engine.close()
+        self._close_books()
         return all(drained)
 
     @property
@@ -152,7 +167,8 @@ class Pipeline:
     @property
     def crashed(self) -> BaseException | None:
         """The first exception that ended a stage before its time."""
-        stages = (self._analysis, *(lane.runner for lane in self.lanes.values()), *self.captures.values())
+        runners = [lane.runner for lane in self.lanes.values()]
+        stages: list[Stage] = [self._analysis, self.store, *runners, *self.captures.values(), *self.deliveries]
         return next((stage.crashed for stage in stages if stage.crashed is not None), None)
 
     @property
@@ -188,7 +204,10 @@ class Pipeline:
         log.info("engine ready", model=name, engine=engine.description)
         policy = BatchPolicy(min(model.max_batch, engine.max_batch), model.max_wait, model.max_age)
         batcher = Batcher(policy, self._clock, partial(self._drop, "batch", "max_age"))
-        lost = lambda frame, reason: self._drop("engine", reason, frame)  # noqa: E731
+
+        def lost(frame: Frame, reason: str) -> None:
+            self._drop("engine", reason, frame)
+
         beat = self.heartbeats.beat
         runner = Runner(name, engine, batcher.collect, self._hand_over, lost, stats, self._clock, beat)
         return Lane(manifest, engine, batcher, runner)
@@ -231,10 +250,16 @@ class Pipeline:
         rule: Rule = plugins.load("rule", chosen.type)(chosen.options, context)
         return rule
 
+    def _delivery(self, sink: SinkSettings) -> Delivery:
+        outlet: Sink = plugins.load("sink", sink.type)(sink.options, SinkContext(sink.name, self.settings.state_dir))
+        stats = self.metrics.sink(sink.name)
+        return Delivery(sink.name, outlet, self.store, stats, self._clock, self.heartbeats.beat)
+
     def _start_stages(self) -> None:
         self.heartbeats.register(AnalysisStage.STAGE, STAGE_ALLOWANCE_S)
         self._analysis.start()
         for delivery in self.deliveries:
+            self.heartbeats.register(delivery.stage, SINK_ALLOWANCE_S)
             delivery.start()
         for lane in self.lanes.values():
             for stage in lane.runner.stages:
@@ -251,6 +276,21 @@ class Pipeline:
             if not isinstance(item, StreamOver):
                 for inferred in item:
                     self._drop("analysis", "stopped", inferred.frame)
+
+    def _flush(self, timeout_s: float) -> bool:
+        try:
+            self.store.flush(timeout_s)
+        except StoreError as error:
+            log.error("events could not be stored", error=str(error))
+            return False
+        return True
+
+    def _close_books(self) -> None:
+        for stream, stats in self.metrics.streams.items():
+            log.info(
+                "books", stream=stream, decoded=stats.decoded, analysed=stats.analysed,
+                skipped=sum(stats.skipped.values()), dropped=sum(stats.dropped.values()), in_flight=stats.in_flight,
+            )  # fmt: skip
 
     def _drop(self, stage: str, reason: str, frame: Frame) -> None:
         self.metrics.stream(frame.info.stream).drop(stage, reason)
@@ -278,6 +318,10 @@ def _tracker_options(stream: StreamSettings) -> BaseModel:
 
 def _capture_stage(stream: str) -> str:
     return f"capture-{stream}"
+
+
+def _left_s(clock: Clock, until_s: float) -> float:
+    return max(0.0, until_s - clock.monotonic())
 
 
 def _opener(source: Callable[..., Source], stream: StreamSettings, clock: Clock) -> Callable[[], Source]:

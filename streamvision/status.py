@@ -8,6 +8,7 @@ from dataclasses import replace
 from streamvision.clock import Clock
 from streamvision.config import Settings, StreamSettings
 from streamvision.health import Heartbeats
+from streamvision.interfaces import EventReader
 from streamvision.metrics import Metrics
 from streamvision.sinks.store import EventStore
 from streamvision.types import Analysis, Frame, StreamState
@@ -57,7 +58,7 @@ class StatusBoard:
         self, settings: Settings, metrics: Metrics, heartbeats: Heartbeats, store: EventStore, clock: Clock
     ) -> None:
         self.metrics = metrics
-        self.events = store
+        self.events: EventReader = store
         self.live = LiveHub(clock)
         self._heartbeats = heartbeats
         self._store = store

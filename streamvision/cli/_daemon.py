@@ -10,7 +10,7 @@ import typer
 
 from streamvision import __version__
 from streamvision.clock import SystemClock
-from streamvision.config import Settings
+from streamvision.config import ServerSettings, Settings
 from streamvision.daemon import Signals, serve
 from streamvision.errors import ConfigError
 from streamvision.health import Heartbeats
@@ -19,9 +19,14 @@ from streamvision.notify import Notifier
 from streamvision.pipeline import Pipeline
 from streamvision.sinks.store import EventStore
 from streamvision.status import StatusBoard
-from streamvision.web.server import WebServer
+from streamvision.web import Tokens, WebServer, create_app
 
 log = structlog.get_logger()
+
+STORE_ALLOWANCE_S = 60.0
+"""How long one commit may take on a disk that is about to fail."""
+
+WEB_STOP_S = 3.0
 
 
 def run_settings(settings: Settings, reread: Callable[[], Settings]) -> None:
@@ -31,20 +36,30 @@ def run_settings(settings: Settings, reread: Callable[[], Settings]) -> None:
     """
     clock, metrics = SystemClock(), Metrics()
     with ExitStack() as stack:
-        store = EventStore(settings.state_dir / "events.db", clock)
-        stack.callback(store.close)
         heartbeats = Heartbeats(clock)
+        store = EventStore(settings.state_dir / "events.db", clock, beat=heartbeats.beat)
+        stack.callback(store.close)
+        heartbeats.register(store.STAGE, STORE_ALLOWANCE_S)
         board = StatusBoard(settings, metrics, heartbeats, store, clock)
         pipeline = Pipeline(settings, store, metrics, heartbeats, board, clock)
-        web = WebServer(board, settings.server)
+        server = settings.server
+        web = WebServer(create_app(board, _tokens(server)), server.host, server.port)
         web.start()
-        stack.callback(web.stop)
-        log.info("started", version=__version__, page=web.url, streams=len(settings.streams))
+        stack.callback(web.stop, WEB_STOP_S)
+        page = f"http://{server.listen.rpartition(':')[0]}:{web.port}/"
+        log.info("started", version=__version__, page=page, streams=len(settings.streams))
         code = serve(pipeline, Notifier.from_environment(), Signals(), lambda: _check_again(reread))
     if pipeline.failure is not None:
         raise pipeline.failure
     if code:
         raise typer.Exit(code)
+
+
+def _tokens(server: ServerSettings) -> Tokens:
+    admin, read = (
+        None if token is None else token.get_secret_value() for token in (server.tokens.admin, server.tokens.read)
+    )
+    return Tokens(admin, read)
 
 
 def _check_again(reread: Callable[[], Settings]) -> None:

@@ -18,8 +18,12 @@ if TYPE_CHECKING:
 
 
 def detect(
-    source: Annotated[str, typer.Argument(help="A picture, video file, folder of pictures, camera URL or demo:street.")],
-    model: Annotated[str, typer.Option("--model", "-m", help="A name from `models list`, or a manifest file.")] = "default",
+    source: Annotated[
+        str, typer.Argument(help="A picture, video file, folder of pictures, camera URL or demo:street.")
+    ],
+    model: Annotated[
+        str, typer.Option("--model", "-m", help="A name from `models list`, or a manifest file.")
+    ] = "default",
     json_out: Annotated[
         Path | None, typer.Option("--json", help="Write one JSON line per picture there (- for standard output).")
     ] = None,
@@ -137,7 +141,7 @@ class _Report:
 
         from streamvision.draw import annotate
 
-        assert self._video is not None  # noqa: S101
+        assert self._video is not None
         self._trails.update(analysis)
         found = analysis.detections
         shown = replace(analysis, detections=found[found.score >= self._min_score])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
-from typing import Self, cast
+from typing import Self
 
 import av
 import av.error
@@ -62,7 +62,7 @@ class VideoWriter:
         self._container.close()
 
     def _begin(self, width: int, height: int) -> VideoStream:
-        stream = cast(VideoStream, self._container.add_stream("libx264", rate=30))
+        stream = self._container.add_stream("libx264", rate=30)
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.codec_context.time_base = TIME_BASE
         stream.time_base = TIME_BASE
