@@ -8,7 +8,6 @@ from types import TracebackType
 from typing import Self
 
 import av
-import av.error
 from av.video.stream import VideoStream
 
 from streamvision.errors import UsageError
@@ -27,8 +26,9 @@ class VideoWriter:
         self._stream: VideoStream | None = None
         self._last_pts = -1
         try:
+            path.open("wb").close()  # the container itself opens the file only with the first picture
             self._container = av.open(str(path), "w")
-        except (av.error.FFmpegError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise UsageError(
                 f"no video can be written there: {error}", where=str(path), remedy="name a file like OUT.mp4"
             ) from error

@@ -1,0 +1,203 @@
+"""Detections to events for one stream, the one analysis thread, and outages."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+import numpy as np
+import pytest
+
+from streamvision.analysis import AnalysisStage, Outages, StreamAnalyser, StreamOver
+from streamvision.capture.reconnect import StateChange
+from streamvision.engine.runner import Inferred
+from streamvision.geometry import Letterbox
+from streamvision.interfaces import Scene
+from streamvision.metrics import StreamStats
+from streamvision.types import ClockSource, Detections, Event, Frame, FrameInfo, Phase, StreamState, Tracks
+from tests.fakes import FakeClock, blank_picture
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
+LABELS = ("person", "car")
+
+
+def info(seq: int = 0, *, epoch: int = 0, clock: ClockSource = ClockSource.ARRIVAL) -> FrameInfo:
+    return FrameInfo("gate", epoch, seq, seq / 10, 100.0, NOW, clock, 0.0, (64, 48))
+
+
+def event(kind: str, phase: Phase = Phase.INSTANT) -> Event:
+    return Event("id", kind, phase, "gate", "fence", "id", 0.0, NOW, ClockSource.ARRIVAL, 0.0)
+
+
+class FakeTracker:
+    def __init__(self) -> None:
+        self.resets = 0
+
+    def update(self, detections: Detections, media_s: float) -> Tracks:
+        count = len(detections)
+        ones = np.ones(count, np.bool_)
+        return Tracks(
+            np.arange(1, count + 1), detections.xyxy, np.zeros((count, 2), np.float32), detections.class_id,
+            detections.score, ones, ones, np.zeros(count, np.float32), np.arange(count, dtype=np.int32),
+        )  # fmt: skip
+
+    def reset(self) -> None:
+        self.resets += 1
+
+
+class FakeRule:
+    def __init__(self) -> None:
+        self.scenes: list[Scene] = []
+        self.closed: list[str] = []
+
+    def update(self, scene: Scene) -> list[Event]:
+        self.scenes.append(scene)
+        return [event("line")] if len(scene.tracks) else []
+
+    def close(self, info: FrameInfo, reason: str) -> list[Event]:
+        self.closed.append(reason)
+        return [event("zone", Phase.END)]
+
+
+def detections(*scores: float, class_id: int = 0) -> Detections:
+    count = len(scores)
+    boxes = np.tile(np.array([[1, 2, 3, 4]], np.float32), (count, 1))
+    return Detections(boxes, np.array(scores, np.float32), np.full(count, class_id, np.int32))
+
+
+def analyser() -> tuple[StreamAnalyser, FakeTracker, FakeRule, StreamStats]:
+    tracker, rule, stats = FakeTracker(), FakeRule(), StreamStats("gate")
+    return StreamAnalyser(LABELS, tracker, [rule], stats, 0.5), tracker, rule, stats
+
+
+def test_rules_see_tracks_and_books_count_what_is_believed():
+    one, _, rule, stats = analyser()
+    analysis, events = one.update(info(), detections(0.9, 0.2))
+    assert len(rule.scenes[0].tracks) == 2
+    assert [found.kind for found in events] == ["line"]
+    assert dict(stats.detections) == {"person": 1}
+    assert dict(stats.events) == {("fence", "streamvision.line.instant"): 1}
+    assert stats.tracks_active == {"person": 2}
+    assert analysis.class_names == LABELS
+
+
+def test_a_class_that_left_stays_at_zero():
+    one, _, _, stats = analyser()
+    one.update(info(0), detections(0.9))
+    one.update(info(1), detections())
+    assert stats.tracks_active == {"person": 0}
+
+
+def test_a_file_that_starts_again_is_another_scene():
+    one, tracker, rule, _ = analyser()
+    one.update(info(0, clock=ClockSource.FILE), detections(0.9))
+    _, events = one.update(info(1, epoch=1, clock=ClockSource.FILE), detections(0.9))
+    assert tracker.resets == 1
+    assert rule.closed == ["restart"]
+    assert [found.phase for found in events] == [Phase.END, Phase.INSTANT]
+
+
+def test_a_camera_that_comes_back_still_sees_the_same_scene():
+    one, tracker, rule, _ = analyser()
+    one.update(info(0), detections(0.9))
+    one.update(info(1, epoch=1), detections(0.9))
+    assert tracker.resets == 0
+    assert rule.closed == []
+
+
+def test_a_stream_that_never_gave_a_picture_closes_silently():
+    one, _, rule, _ = analyser()
+    assert one.close("shutdown") == []
+    assert rule.closed == []
+
+
+class Bench:
+    """The analysis thread with a list for a store."""
+
+    def __init__(self, rule: FakeRule | None = None) -> None:
+        self.one, _, self.rule, self.stats = analyser()
+        self.stored: list[Event] = []
+        self.shown: list[int] = []
+        self.stage = AnalysisStage(
+            {"gate": self.one}, self._append, lambda frame, _: self.shown.append(frame.info.seq), FakeClock(101.0),
+            lambda stage: None,
+        )  # fmt: skip
+
+    def _append(self, events: Sequence[Event]) -> None:
+        self.stored += events
+
+    def end(self) -> None:
+        self.stage.input.close()
+        assert self.stage.join(5)
+
+
+def inferred(seq: int) -> Inferred:
+    letterbox = Letterbox.fit((64, 48), (64, 48))
+    frame = Frame(info(seq), blank_picture(), np.zeros((48, 64, 3), np.uint8), letterbox)
+    return Inferred(frame, detections(0.9))
+
+
+def test_pictures_go_through_in_order_and_are_counted():
+    bench = Bench()
+    bench.stage.start()
+    bench.stage.input.put([inferred(0), inferred(1)])
+    bench.end()
+    assert bench.shown == [0, 1]
+    assert bench.stats.analysed == 2
+    assert [found.kind for found in bench.stored] == ["line", "line", "zone"]
+    assert sum(bench.stats.ages["analysis"].counts) == 2
+    assert bench.rule.closed == ["shutdown"]
+
+
+def test_a_stream_that_is_over_ends_its_happenings():
+    bench = Bench()
+    bench.stage.start()
+    bench.stage.input.put([inferred(0)])
+    bench.stage.input.put(StreamOver("gate", "stream_end"))
+    bench.end()
+    assert bench.rule.closed[0] == "stream_end"
+
+
+def test_a_rule_that_breaks_ends_the_stage_and_loses_no_count():
+    bench = Bench()
+
+    def broken(scene: Scene) -> list[Event]:
+        raise RuntimeError("a bug")
+
+    bench.rule.update = broken  # type: ignore[method-assign]
+    bench.stage.input.put([inferred(0), inferred(1)])
+    bench.stage.input.put([inferred(2)])
+    bench.stage.start()
+    bench.stage.join(5)
+    assert isinstance(bench.stage.crashed, RuntimeError)
+    assert bench.stats.analysed == 0
+    assert sum(bench.stats.dropped.values()) == 3
+
+
+def change(new: StreamState, reason: str = "timeout") -> StateChange:
+    return StateChange("gate", StreamState.LIVE, new, reason, "no data for 5 s", 100.0)
+
+
+@pytest.mark.parametrize(
+    ("states", "expected"),
+    [
+        ([StreamState.CONNECTING, StreamState.LIVE], []),
+        ([StreamState.STALLED, StreamState.BACKING_OFF, StreamState.CONNECTING, StreamState.LIVE], ["start", "end"]),
+        ([StreamState.BACKING_OFF, StreamState.CONNECTING, StreamState.BACKING_OFF], ["start"]),
+        ([StreamState.AUTH_FAILED, StreamState.STOPPED], ["start", "end"]),
+        ([StreamState.STOPPED], []),
+    ],
+)
+def test_an_outage_starts_once_and_ends_once(states: list[StreamState], expected: list[str]):
+    clock = FakeClock()
+    numbers = iter(range(100))
+    outages = Outages("gate", lambda: f"id{next(numbers)}", clock, StreamStats("gate"))
+    events: list[Event] = []
+    for state in states:
+        events += outages.update(change(state))
+        clock.advance(2.0)
+    assert [str(found.phase) for found in events] == expected
+    assert len({found.happening for found in events}) <= 1
+    if expected == ["start", "end"]:
+        assert events[0].data["reason"] == "timeout"
+        assert events[1].evidence["outage_s"] > 0
