@@ -62,7 +62,8 @@ class ByteTrack:
         high_score: float = Field(0.5, ge=0, le=1)
         """Detections from this score on are believed: they continue any track and find lost ones again."""
         low_score: float = Field(0.1, ge=0, le=1)
-        """Detections between this and ``high_score`` only continue tracks that were seen a moment ago."""
+        """Detections between this and ``high_score`` only continue tracks that were seen a moment ago. Where only a
+        lower ``high_score`` is given, it is the floor."""
         new_track_score: float | None = Field(None, ge=0, le=1)
         """From this score on a detection may start a track; ``high_score`` if not given."""
         match_iou: float = Field(0.2, ge=0, le=1)
@@ -92,7 +93,7 @@ class ByteTrack:
 
         @model_validator(mode="after")
         def _ordered(self) -> Self:
-            if self.low_score > self.high_score:
+            if "low_score" in self.model_fields_set and self.low_score > self.high_score:
                 raise ValueError("low_score must not be above high_score")
             return self
 
@@ -100,6 +101,7 @@ class ByteTrack:
         self._options = options
         self._ids = ids
         self._new_score = options.high_score if options.new_track_score is None else options.new_track_score
+        self._floor = min(options.low_score, options.high_score)
         self._shortest_patience_s = min(options.tentative_s, options.lost_s)
         self._ballot = ClassBallot()
         self._table = TrackTable()
@@ -142,7 +144,7 @@ class ByteTrack:
 
     def _usable(self, detections: Detections) -> _Seen:
         xyxy, score, class_id = detections.xyxy, detections.score, detections.class_id
-        index = _usable_rows(xyxy, score, self._options.low_score)
+        index = _usable_rows(xyxy, score, self._floor)
         if len(index) < len(xyxy):
             xyxy, score, class_id = xyxy[index], score[index], class_id[index]
         columns = self._ballot.columns(class_id)
@@ -192,8 +194,8 @@ class ByteTrack:
         kalman.correct(state, seen.cxcywh[columns])
         table.state[rows] = state
         if len(rows) < len(table):
-            table.state[~table.visible, VELOCITY, 2:] = 0  # a hidden object does not go on growing
-        table.hits[rows] += 1
+            table.state[:, VELOCITY, 2:] *= table.visible[:, None]  # a hidden object does not go on growing
+        table.hits += table.visible
         table.seen_s[rows] = now_s
         table.score[rows] = seen.score[columns]
         table.votes[rows, seen.columns[columns]] += seen.score[columns]
@@ -273,21 +275,22 @@ class _Matching:
     def __init__(self, rows: int, columns: int) -> None:
         self.free_rows = np.ones(rows, np.bool_)
         self.free_columns = np.ones(columns, np.bool_)
+        self._left = min(rows, columns)
         self._found: list[tuple[NDArray[np.intp], NDArray[np.intp]]] = []
 
     def rest(self, columns: NDArray[np.bool_]) -> bool:
         """Return whether anything is left to pair with these columns."""
-        return bool(self.free_rows.any() and (self.free_columns & columns).any())
+        return self._left > 0 and bool((self.free_columns & columns).any())
 
     def take(
         self, similarity: NDArray[np.floating], rows: NDArray[np.bool_], columns: NDArray[np.bool_], least: float
     ) -> None:
         """Pair what is free among these rows and columns."""
-        row_index = (rows & self.free_rows).nonzero()[0]
-        if not len(row_index):
+        if not self._left:
             return
+        row_index = (rows & self.free_rows).nonzero()[0]
         column_index = (columns & self.free_columns).nonzero()[0]
-        if not len(column_index):
+        if not len(row_index) or not len(column_index):
             return
         if len(row_index) < len(rows) or len(column_index) < len(columns):
             similarity = similarity[row_index[:, None], column_index]
@@ -295,11 +298,14 @@ class _Matching:
         paired_rows, paired_columns = row_index[paired_rows], column_index[paired_columns]
         self.free_rows[paired_rows] = False
         self.free_columns[paired_columns] = False
+        self._left -= len(paired_rows)
         self._found.append((paired_rows, paired_columns))
 
     def pairs(self) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
         """Return all pairs as two index arrays of equal length."""
         if not self._found:
             return np.empty(0, np.intp), np.empty(0, np.intp)
+        if len(self._found) == 1:
+            return self._found[0]
         rows, columns = zip(*self._found, strict=True)
         return np.concatenate(rows), np.concatenate(columns)

@@ -41,6 +41,10 @@ def test_scores_below_the_floor_are_nothing() -> None:
     assert answers[-1].visible.tolist() == [False]
 
 
+def test_a_low_threshold_alone_lowers_the_floor_too() -> None:
+    assert len(_show(_tracker(high_score=0.05), [one_box(100, score=0.07)] * 5)[-1]) == 1
+
+
 def test_new_objects_may_need_a_higher_score() -> None:
     assert len(_show(_tracker(new_track_score=0.8), [one_box(100, score=0.7)] * 9)[-1]) == 0
     assert len(_show(_tracker(new_track_score=0.6), [one_box(100, score=0.7)] * 9)[-1]) == 1
