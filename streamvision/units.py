@@ -51,3 +51,6 @@ Seconds = Annotated[
     WithJsonSchema({"anyOf": [{"type": "string", "pattern": _PATTERN}, {"type": "number", "minimum": 0}]}),
 ]
 """A span of time; written with its unit in a file, seconds as a float in the program."""
+
+PositiveSeconds = Annotated[Seconds, Field(gt=0)]
+"""A span of time that is not empty, such as a deadline."""
