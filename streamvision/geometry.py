@@ -70,9 +70,9 @@ def iou_matrix(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.flo
     height = np.minimum(a_y2, b_y2) - np.maximum(a_y1, b_y1)
     np.maximum(shared, 0, out=shared)
     shared *= np.maximum(height, 0, out=height)
-    union = (box_areas(a) + np.finfo(np.float32).tiny)[:, None] + box_areas(b)  # never 0 to divide by
+    union = box_areas(a)[:, None] + box_areas(b)
     union -= shared
-    shared /= union
+    shared /= np.maximum(union, np.finfo(np.float32).smallest_subnormal, out=union)
     return np.asarray(shared, np.float32)
 
 

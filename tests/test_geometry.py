@@ -68,7 +68,7 @@ def test_iou_is_bounded_and_symmetric(a, b):
 
 @given(boxes())
 def test_a_box_is_all_of_itself(a):
-    assert np.allclose(np.diag(iou_matrix(a, a))[box_areas(a) > 0], 1, atol=1e-5)
+    assert np.allclose(np.diag(iou_matrix(a, a))[box_areas(a) > 1e-3], 1, atol=1e-5)
 
 
 def test_iou_of_known_boxes():

@@ -95,8 +95,8 @@ class LineRule:
         self._reporter = Reporter(context, "line")
         self._watch = Watch(options.classes)
         self._memory = Memory(_COLUMNS, _BLANK)
-        self._reach = np.zeros(2)
         self._limit = np.zeros(2)
+        self._room = np.zeros(2)
 
     def update(self, scene: Scene) -> list[Event]:
         """Take one picture's tracks; return the crossings that they complete, in order."""
@@ -140,8 +140,10 @@ class LineRule:
 
     def _bands(self, line: Float64, sight: Sight) -> Float64:
         """Return the band (N,2) on the left and on the right; near the edge of the picture there is less room."""
-        room = np.array([_room(line, sight.limit, -1), _room(line, sight.limit, 1)])
-        return np.minimum(self._options.band * sight.size[:, None], room / 2)
+        if (sight.limit != self._limit).any():
+            self._limit = sight.limit
+            self._room = np.array([_room(line, sight.limit, -1), _room(line, sight.limit, 1)])
+        return np.minimum(self._options.band * sight.size[:, None], self._room / 2)
 
     def _recall(
         self, at: NDArray[np.int64], sight: Sight, place: Float64, velocity: Float64, line: Float64, band: Float64,

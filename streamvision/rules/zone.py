@@ -37,10 +37,11 @@ _NEAR = 0.75
 """A new track this close to where another one was lost, in object sizes, is the same object again."""
 
 _COLUMNS = [
-    ("depth", np.float64), ("inside_s", np.float64), ("outside_s", np.float64), ("quiet_s", np.float64),
-    ("report_s", np.float64), ("settled", np.bool_), ("started", np.bool_), ("muted", np.bool_),
+    ("depth", np.float64), ("inside_s", np.float64), ("border_s", np.float64), ("outside_s", np.float64),
+    ("quiet_s", np.float64), ("report_s", np.float64),
+    ("settled", np.bool_), ("started", np.bool_), ("muted", np.bool_),
 ]  # fmt: skip
-_BLANK = {"depth": _NEVER, "inside_s": _NEVER, "outside_s": _NEVER, "quiet_s": -np.inf}
+_BLANK = {"depth": _NEVER, "inside_s": _NEVER, "border_s": _NEVER, "outside_s": _NEVER, "quiet_s": -np.inf}
 
 
 class ZoneRule:
@@ -67,7 +68,7 @@ class ZoneRule:
         """How long an object has to be inside before its visit starts; 0: at once."""
         update_every: Seconds = 60.0
         """How often a visit that lasts is reported again; 0: never."""
-        margin: Annotated[float, Field(ge=0, le=1)] = 0.05
+        margin: Annotated[float, Field(ge=0, le=1)] = 0.15
         """How far over the border an object must be to have come in or gone out for sure, in object sizes."""
         leave_after: Seconds = 1.0
         """How long an object has to be outside before its visit ends; coming back earlier continues it. Within the
@@ -132,8 +133,10 @@ class ZoneRule:
         rows["inside_s"][at] = inside_s
         rows["settled"][at] |= (depth >= np.minimum(margin, deepest / 2)) | (now_s - inside_s >= options.leave_after)
         rows["muted"][at] = np.where(enters, inside_s < rows["quiet_s"][at], rows["muted"][at])
-        # From inside the margin there is no crossing to interpolate: it counted as inside until the last look.
-        left_s = np.where(before >= 0, crossed_s, before_s)
+        border_s = np.where((before >= 0) & (depth < 0), crossed_s, rows["border_s"][at])
+        rows["border_s"][at] = border_s
+        # It left when it stepped over the border, unless it stood within the margin, and so inside, before it went.
+        left_s = np.where(now_s - border_s <= options.leave_after, border_s, before_s)
         known_s = rows["outside_s"][at]
         outside = ~np.isnan(inside_s) & (depth < -margin)
         rows["outside_s"][at] = np.where(outside, np.where(np.isnan(known_s), left_s, known_s), _NEVER)
