@@ -59,10 +59,10 @@ class _Cadence:
     _STUCK = 8
     """After so many pictures without progress the pts have stopped, and say nothing about the rate."""
 
-    def __init__(self, declared_s: float | None) -> None:
-        self.period_s = declared_s or _GUESSED_PERIOD_S
+    def __init__(self) -> None:
+        self.period_s = _GUESSED_PERIOD_S
         self._highest_s: float | None = None
-        self._seen = self._MEMORY if declared_s else 0
+        self._seen = 0
         self._without_progress = 0
 
     def observe(self, pts_s: float) -> None:
@@ -135,6 +135,8 @@ _LARGEST_LEAD_S = 10.0
 _LARGEST_LAG_S = 5.0
 _TRANSIT_S = 0.1
 """What encoder and network take at least; it cannot be seen from this end."""
+_FILE_UNCERTAINTY_S = 1.0
+"""Recordings state their start in whole seconds, if at all."""
 _RTCP_UNCERTAINTY_S = 0.02
 _RTCP_BELIEVED_S = 60.0
 """A sender whose clock is further away than this from ours has not been set."""
@@ -165,26 +167,17 @@ class MediaTimeline:
 
     UTC
         ``rtcp``: the sender's own statement, if its clock is within a minute of ours; uncertainty 0.02 s, or as much
-        as it lies in our future. ``file``: the start of the recording as the caller knows it, plus media time.
-        ``arrival``: the wall time at which the picture would have arrived without jitter (see `_Arrival`); the
+        as it lies in our future. ``file``: the start of the recording as the caller knows it, plus media time;
+        uncertainty 1 s. ``arrival``: the wall time at which the picture would have arrived without jitter (see `_Arrival`); the
         uncertainty is 0.1 s for what cannot be seen, plus the largest recent lateness.
     """
 
-    def __init__(
-        self,
-        clock: Clock,
-        *,
-        live: bool,
-        file_start: datetime | None = None,
-        file_uncertainty_s: float = 1.0,
-        frame_s: float | None = None,
-    ) -> None:
-        """``file_start``: when a file's first picture was taken; ``frame_s``: the declared picture distance, if any."""
+    def __init__(self, clock: Clock, *, live: bool, file_start: datetime | None = None) -> None:
+        """``file_start``: when a recording's first picture was taken, if that is known."""
         self._clock = clock
         self._live = live
         self._file_start = file_start
-        self._file_uncertainty_s = file_uncertainty_s
-        self._cadence = _Cadence(frame_s)
+        self._cadence = _Cadence()
         self._arrival = _Arrival()
         self._media_s = 0.0
         self._received_s: float | None = None
@@ -268,7 +261,7 @@ class MediaTimeline:
     def _stamp(self, arrival_s: float, sender_utc: datetime | None) -> Stamp:
         if not self._live and self._file_start is not None:
             at = self._file_start + timedelta(seconds=self._media_s)
-            return Stamp(self._media_s, at, ClockSource.FILE, self._file_uncertainty_s, self._epoch)
+            return Stamp(self._media_s, at, ClockSource.FILE, _FILE_UNCERTAINTY_S, self._epoch)
         wall = self._clock.utcnow() - timedelta(seconds=max(0.0, self._clock.monotonic() - arrival_s))
         if sender_utc is not None and abs(ahead_s := (sender_utc - wall).total_seconds()) <= _RTCP_BELIEVED_S:
             uncertainty_s = max(_RTCP_UNCERTAINTY_S, ahead_s)

@@ -153,8 +153,8 @@ def test_the_senders_clock_is_believed_unless_it_is_absurd() -> None:
 
 
 def test_file_time_is_the_recordings_own() -> None:
-    stamp = MediaTimeline(SystemClock(), live=False, file_start=START, file_uncertainty_s=5).stamp(3.0, 1.0)
-    assert (stamp.captured_at, stamp.clock, stamp.uncertainty_s) == (START, ClockSource.FILE, 5)
+    stamp = MediaTimeline(SystemClock(), live=False, file_start=START).stamp(3.0, 1.0)
+    assert (stamp.captured_at, stamp.clock, stamp.uncertainty_s) == (START, ClockSource.FILE, 1)
 
 
 wild_pts = st.none() | st.floats(allow_nan=True, allow_infinity=True) | st.floats(0, 30) | st.floats(9e4, 1e5)
