@@ -29,6 +29,13 @@ _UPHEAVAL = 0.6
 _SHADOW_DARKEST, _SHADOW_BRIGHTEST = 0.45, 0.97
 _SHADOW_ROUGHNESS = 0.045
 """Within a shadow the ratio to the background is this even (standard deviation within a small window)."""
+_SMALLEST_SHADOW = 48
+"""In pixels of the bounding box."""
+_TREMBLE = 0.35
+"""How much of an edge's height may come and go with half a pixel of trembling."""
+_GLARE = 0.04
+"""Exposure and compression move bright pixels by more gray levels than dark ones."""
+_SQUARE = np.ones((3, 3), np.uint8)
 
 
 class MotionOptions(BaseModel):
@@ -71,7 +78,7 @@ class Background:
         self._last_s = max(media_s, self._last_s)
         expected = cv2.convertScaleAbs(self._mean, alpha=self._exposure(picture))
         contrast = cv2.absdiff(picture, expected)
-        mask = self._differs(contrast)
+        mask = self._differs(contrast, expected)
         if cv2.countNonZero(mask) > _UPHEAVAL * mask.size:
             self._restart(picture, media_s)
             mask[:] = 0
@@ -96,7 +103,7 @@ class Background:
 
     def is_hole(self, area: tuple[slice, slice], mask: UInt8) -> bool:
         """Whether the outline is an edge of the background and not of what is seen now: something has left."""
-        outline = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, np.ones((3, 3), np.uint8))
+        outline = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, _SQUARE)
         now = _edges(self._seen[area].astype(np.float32), outline)
         before = _edges(self._mean[area], outline)
         return before > 1.6 * now + 2.0
@@ -117,18 +124,26 @@ class Background:
             return 1.0
         return float(np.clip(np.median(now[quiet] / np.maximum(before[quiet], 8.0)), 0.4, 2.5))
 
-    def _differs(self, contrast: UInt8) -> UInt8:
+    def _differs(self, contrast: UInt8, expected: UInt8) -> UInt8:
+        """Ask for more where the picture flickers, is bright (exposure), or has an edge (the camera trembles)."""
         limit = cv2.convertScaleAbs(self._deviation, alpha=_DEVIATIONS)
         limit = cv2.max(limit, np.float64(self._options.min_contrast))
+        edges = cv2.morphologyEx(expected, cv2.MORPH_GRADIENT, _SQUARE)
+        limit = cv2.addWeighted(limit, 1.0, edges, _TREMBLE, 0.0)
+        limit = cv2.scaleAdd(expected, _GLARE, limit)
         return np.asarray(cv2.compare(contrast, limit, cv2.CMP_GT), np.uint8)
 
     def _without_shadows(self, picture: UInt8, expected: UInt8, mask: UInt8) -> UInt8:
         """Drop pixels that are evenly darker than the background: its own pattern shows through a shadow."""
-        ratio = cv2.divide(picture.astype(np.float32), cv2.max(expected, 8.0).astype(np.float32))
-        mean, square = cv2.boxFilter(ratio, -1, (5, 5)), cv2.sqrBoxFilter(ratio, -1, (5, 5))
-        even = square - mean * mean < _SHADOW_ROUGHNESS**2
-        shadow = even & (mean > _SHADOW_DARKEST) & (mean < _SHADOW_BRIGHTEST)
-        return np.asarray(np.where(shadow, 0, mask), np.uint8)
+        solid = mask.copy()
+        blobs, _ = cv2.findContours(cv2.dilate(mask, _SQUARE), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+        for blob in blobs:
+            x, y, width, height = cv2.boundingRect(blob)
+            if width * height < _SMALLEST_SHADOW:
+                continue
+            part = slice(y, y + height), slice(x, x + width)
+            solid[part][_shaded(picture[part], expected[part])] = 0
+        return solid
 
     def _learn(self, picture: UInt8, contrast: UInt8, mask: UInt8, step_s: float) -> None:
         rate = step_s / (step_s + self._options.learn)
@@ -136,7 +151,7 @@ class Background:
             quiet: Any = None
             rate = max(rate, step_s / (step_s + self._last_s - self._since_s + 1e-6))
         else:
-            quiet = cv2.bitwise_not(cv2.dilate(mask, np.ones((3, 3), np.uint8)))
+            quiet = cv2.bitwise_not(cv2.dilate(mask, _SQUARE))
         cv2.accumulateWeighted(picture, self._mean, rate, quiet)
         cv2.accumulateWeighted(contrast, self._deviation, rate, quiet)
         self._grow_old(mask, step_s)
@@ -146,7 +161,14 @@ class Background:
         """Count how long each pixel has differed; a pixel that flickers forgets four times as fast as it ages."""
         cv2.add(self._age, step_s, dst=self._age, mask=mask)
         cv2.subtract(self._age, 4 * step_s, dst=self._age, mask=cv2.bitwise_not(mask))
-        np.maximum(self._age, 0.0, out=self._age)
+        cv2.threshold(self._age, 0.0, 0.0, cv2.THRESH_TOZERO, dst=self._age)
+
+
+def _shaded(picture: UInt8, expected: UInt8) -> NDArray[np.bool_]:
+    ratio = cv2.divide(picture, cv2.max(expected, 8.0), dtype=cv2.CV_32F)
+    mean, square = cv2.boxFilter(ratio, -1, (5, 5)), cv2.sqrBoxFilter(ratio, -1, (5, 5))
+    even = square - mean * mean < _SHADOW_ROUGHNESS**2
+    return np.asarray(even & (mean > _SHADOW_DARKEST) & (mean < _SHADOW_BRIGHTEST))
 
 
 def _smooth(gray: UInt8) -> UInt8:

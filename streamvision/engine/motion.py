@@ -18,6 +18,8 @@ from streamvision.types import Batch, Detections, Float32, Frame, UInt8
 _HOLE_AFTER_S = 1.5
 """A thing that has not moved for so long may be the hole that something left."""
 _MAX_BATCH = 8
+_PIECE = 0.4
+"""A box with less than this share of its neighbour's area may be a piece of the same object."""
 
 
 class MotionEngine:
@@ -82,36 +84,28 @@ def find_objects(background: Background, seen: Foreground, options: MotionOption
     """Return (n,5) xyxy in px of the picture and score of everything that moved or stands where it had not."""
     unit = max(1, round(seen.mask.shape[1] / 320))
     solid = _tidied(seen.solid, unit)
-    count, labels, statistics, _ = cv2.connectedComponentsWithStats(solid, connectivity=8, ltype=cv2.CV_32S)
-    found = [
-        row
-        for number in range(1, count)
-        if (row := _object(background, seen, labels, statistics[number], number, options)) is not None
-    ]
+    contours, _ = cv2.findContours(solid, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_SIMPLE)
+    found = [row for blob in contours if (row := _object(background, seen, blob, options)) is not None]
     return _joined(np.asarray(found, np.float32).reshape(-1, 5), unit)
 
 
 def _tidied(mask: UInt8, unit: int) -> UInt8:
     """Drop specks, close gaps; people are taller than wide, and so are the gaps in them."""
     speck = np.ones((2, 2), np.uint8)
-    gap = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * unit + 1, 4 * unit + 3))
+    gap = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * unit - 1, 2 * unit + 1))
     return np.asarray(cv2.morphologyEx(cv2.morphologyEx(mask, cv2.MORPH_OPEN, speck), cv2.MORPH_CLOSE, gap), np.uint8)
 
 
 def _object(
-    background: Background,
-    seen: Foreground,
-    labels: NDArray[np.int32],
-    statistics: NDArray[np.int32],
-    number: int,
-    options: MotionOptions,
+    background: Background, seen: Foreground, blob: NDArray[np.int32], options: MotionOptions
 ) -> tuple[float, ...] | None:
-    """Judge one connected component; None for what is too small, a hole, or has stood there for very long."""
-    x, y, width, height, area = (int(value) for value in statistics)
-    if area < options.min_area * labels.size:
+    """Judge one connected blob; None for what is too small, a hole, or has stood there for very long."""
+    x, y, width, height = cv2.boundingRect(blob)
+    if cv2.contourArea(blob) < options.min_area * seen.mask.size:
         return None
     part = slice(y, y + height), slice(x, x + width)
-    own = np.asarray(labels[part] == number, np.uint8) * np.uint8(255)
+    own = np.zeros((height, width), np.uint8)
+    cv2.drawContours(own, [blob], 0, (255,), cv2.FILLED, offset=(-x, -y))
     standing_s = background.standing_s(part, own)
     if standing_s > options.absorb or (standing_s > _HOLE_AFTER_S and background.is_hole(part, own)):
         background.absorb(part, cv2.dilate(own, np.ones((3, 3), np.uint8)))
@@ -139,10 +133,14 @@ def _areas(found: Float32) -> Float32:
 
 
 def _belongs(large: Float32, small: Float32, unit: int) -> bool:
-    """Whether a smaller box shares most of its width with the larger one and is at most a gap away in height."""
+    """Whether a box is a piece of a larger one: much smaller, mostly in its columns, and at most a gap above or below.
+
+    Two boxes of like size are two people, one of whom stands behind the other.
+    """
     shared_x = min(large[2], small[2]) - max(large[0], small[0])
     gap_y = max(large[1], small[1]) - min(large[3], small[3])
-    return bool(shared_x >= 0.6 * (small[2] - small[0]) and gap_y <= 3 * unit)
+    alike = _areas(small[None])[0] > _PIECE * _areas(large[None])[0]
+    return bool(not alike and shared_x >= 0.6 * (small[2] - small[0]) and gap_y <= 3 * unit)
 
 
 def _union(one: Float32, other: Float32) -> Float32:

@@ -35,7 +35,8 @@ from streamvision.types import UInt8
 FACADE_Y = 17.2
 _GROUND_X, _GROUND_Y = (-34.0, 42.0), (-12.0, 17.4)
 _FACADE_HEIGHT = 12.0
-_CLOUDY = np.array([0.80, 0.74, 0.70], np.float32)
+_SUNSHINE = np.array([1.08, 1.14, 1.17], np.float32)
+_CLOUDY = np.array([0.84, 0.80, 0.78], np.float32)
 """BGR share of the sunny picture that is left under a cloud."""
 _SHADOW = np.array([0.62, 0.55, 0.50], np.float32)
 """BGR share of the sunlit ground that is left in a shadow."""
@@ -68,13 +69,13 @@ def backdrop(seed: int, view: View) -> Backdrop:
     picture = _surfaces(rng, large)
     furniture = _furniture(rng)
     shadow = _shadows(large, furniture)[..., None]
-    picture = picture.astype(np.float32)
-    sunny, cloudy = picture * (1 - shadow * (1 - _SHADOW)), picture * _CLOUDY * (1 - 0.22 * shadow)
+    lit_up = picture * _SUNSHINE
+    sunny, cloudy = lit_up * (1 - shadow * (1 - _SHADOW)), lit_up * _CLOUDY * (1 - 0.22 * shadow)
     bright, grey = (np.clip(layer, 0, 255).astype(np.uint8) for layer in (sunny, cloudy))
     for figure in furniture:
         placed = place(large, figure)
-        paint(bright, placed, 1.0)
-        paint(grey, placed, 0.75)
+        paint(bright, placed, 1.1)
+        paint(grey, placed, 0.86)
     occluders = tuple(_occluder(large, figure, factor) for figure in furniture)
     return Backdrop(_shrunk(bright, view), _shrunk(grey, view), occluders)
 

@@ -82,22 +82,22 @@ def write_street(
 
 
 class LiveStreet:
-    """A thread that films a street in real time into a pipe; ``reader`` is the pipe's other end."""
+    """A thread that films a street in real time into a pipe; ``reader`` is the file descriptor to read it from."""
 
     def __init__(self, spec: StreetSpec, clock: Clock) -> None:
         self._spec = spec
         self._clock = clock
         self._stop = threading.Event()
-        read_end, write_end = os.pipe()
-        self.reader: IO[bytes] = os.fdopen(read_end, "rb", buffering=0)
+        self.reader, write_end = os.pipe()
         self._writer: IO[bytes] = os.fdopen(write_end, "wb", buffering=0)
         self._thread = threading.Thread(target=self._run, name=f"street-{spec.seed}", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Stop filming and free both ends of the pipe; returns once the thread has ended."""
-        self._stop.set()
-        self.reader.close()
+        """Stop filming and free both ends of the pipe; returns once the thread has ended. Idempotent."""
+        if not self._stop.is_set():
+            self._stop.set()
+            os.close(self.reader)
         self._thread.join()
 
     def _run(self) -> None:

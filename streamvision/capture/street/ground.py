@@ -79,7 +79,7 @@ def _pavement(rng: np.random.Generator, sheet: _Sheet, near: float, far: float, 
 
 def _asphalt(rng: np.random.Generator, sheet: _Sheet) -> None:
     road = sheet.strip(KERB_NEAR, KERB_FAR)
-    _fill(road, (98, 96, 94), _grain(rng, road.shape, 4, 2), _grain(rng, road.shape, 3, 60))
+    _fill(road, (108, 106, 104), _grain(rng, road.shape, 4, 2), _grain(rng, road.shape, 3, 60))
     for wheel in (2.8, 4.4, 8.5, 10.1):
         part = sheet.strip(wheel - 0.25, wheel + 0.25)
         part[:] = part * 0.94

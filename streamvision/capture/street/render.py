@@ -67,7 +67,7 @@ class Painter:
         for one in crowd:
             self._shadow(canvas, one, sun)
         for one in crowd:
-            paint(canvas, one.placed, 0.74 + 0.26 * sun)
+            paint(canvas, one.placed, 0.84 + 0.26 * sun)
             self._hide(canvas, empty, one)
         return canvas
 

@@ -18,9 +18,9 @@ LINE_X = -2.5
 """Where the counting line of the demo lies, in metres along the street."""
 KERB_NEAR, KERB_FAR = 0.0, 12.8
 STANDS_X = (-6.2, -3.9, -1.6, 0.7)
-STANDS_Y = -6.9
+STANDS_Y = -7.1
 """Where people wait in the plaza."""
-PLAZA = ((-8.4, -8.3), (2.6, -8.3), (2.6, -4.9), (-8.4, -4.9))
+PLAZA = ((-8.4, -8.5), (2.6, -8.5), (2.6, -5.6), (-8.4, -5.6))
 """The waiting area on the ground; those who only pass by stay out of it."""
 _HALF_LENGTH = 34.0
 """Half of the length of street in which anything exists; everything beyond is out of the picture."""
@@ -83,17 +83,19 @@ class _Lane:
 _LANES = (
     _Lane(1, Kind.CAR, 3.6, 1, 7.0, 2.0, 1.0, 0.85, (6.6, 7.8), 0.25),
     _Lane(2, Kind.CAR, 9.3, -1, 7.0, 4.5, 1.0, 0.85, (6.6, 7.8), 0.25),
-    _Lane(3, Kind.BICYCLE, 0.9, 1, 21.0, 6.2, 0.3, 0.8, (4.0, 5.0)),
+    _Lane(3, Kind.BICYCLE, 1.05, 1, 21.0, 6.2, 0.3, 0.8, (4.0, 5.0)),
     _Lane(4, Kind.BICYCLE, 11.9, -1, 21.0, 15.6, 0.3, 0.8, (4.0, 5.0)),
-    _Lane(5, Kind.PERSON, -2.5, 1, 17.0, 3.0, 4.0, 0.8, (1.2, 1.55)),
-    _Lane(6, Kind.PERSON, -3.5, -1, 19.0, 9.0, 4.0, 0.8, (1.2, 1.55)),
+    _Lane(5, Kind.PERSON, -2.1, 1, 17.0, 3.0, 4.0, 0.8, (1.2, 1.55)),
+    _Lane(6, Kind.PERSON, -3.1, -1, 19.0, 9.0, 4.0, 0.8, (1.2, 1.55)),
     _Lane(7, Kind.PERSON, 14.3, 1, 16.0, 1.0, 4.0, 0.8, (1.2, 1.55)),
     _Lane(8, Kind.PERSON, 15.5, -1, 18.0, 11.0, 4.0, 0.8, (1.2, 1.55)),
 )
 _FOLLOW_S = 2.2
 _WAITERS = 9
 _WAIT_PERIOD_S = 14.0
-_WAIT_S = (9.0, 34.0)
+_FIRST_WAITER = 1
+"""The plaza is empty at time 0: nobody can know who has been standing there before the first picture."""
+_LONGEST_WAIT_S = 2 * _WAIT_PERIOD_S + 12.0
 
 _PAINTS = (
     (236, 236, 232), (70, 66, 62), (60, 44, 170), (150, 92, 38), (176, 172, 168), (112, 138, 60), (48, 128, 206),
@@ -167,9 +169,9 @@ class _Visit:
 
 
 def _waiting(seed: int, t_s: float) -> Iterator[Actor]:
-    longest = 2 * (_HALF_LENGTH + 12) / 1.2 + _WAIT_S[1]
-    first = int(np.floor((t_s - longest) / _WAIT_PERIOD_S))
-    for slot in range(first, int(np.ceil(t_s / _WAIT_PERIOD_S)) + 1):
+    longest = 2 * (_HALF_LENGTH + 12) / 1.2 + _LONGEST_WAIT_S
+    first = max(_FIRST_WAITER, int(np.floor((t_s - longest) / _WAIT_PERIOD_S)))
+    for slot in range(first, int(np.ceil((t_s + longest) / _WAIT_PERIOD_S)) + 1):
         visit = _visit(seed, slot)
         if visit is not None and visit.times_s[0] <= t_s < visit.times_s[-1]:
             yield _visiting(visit, t_s)
@@ -183,16 +185,23 @@ def _visit(seed: int, slot: int) -> _Visit | None:
     speed, look = rng.uniform(1.2, 1.45), _look(rng, Kind.PERSON)
     corners = _way(slot, *rng.choice([-1, 1], 2).tolist())
     legs = np.hypot(*np.diff(corners, axis=0).T) / speed
-    legs[2] = rng.uniform(*_WAIT_S)
-    start = slot * _WAIT_PERIOD_S + rng.uniform(0, 2.0) - legs[:2].sum()
+    arrives_s = slot * _WAIT_PERIOD_S + rng.uniform(0, 2.0)
+    legs[2] = _leaves_s(rng, slot) - arrives_s
+    start = arrives_s - legs[:2].sum()
     times = start + np.concatenate([[0.0], np.cumsum(legs)])
     return _Visit(_identity(_WAITERS, slot, 0), look, corners, tuple(times.tolist()))
+
+
+def _leaves_s(rng: np.random.Generator, slot: int) -> float:
+    """Return when somebody leaves: 0 to 2 periods later, and when nobody else comes or leaves."""
+    later = int(rng.integers(3))
+    return (slot + later) * _WAIT_PERIOD_S + 4.5 + 3 * later + float(rng.uniform(0, 0.8))
 
 
 def _way(slot: int, came_from: float, goes_to: float) -> tuple[tuple[float, float], ...]:
     """Return the corners of a way: along the pavement, down to the stand, (wait), up again, along and away."""
     x = STANDS_X[slot * 3 % len(STANDS_X)]
-    y_in, y_out = (-3.5 if side > 0 else -2.5 for side in (came_from, -goes_to))
+    y_in, y_out = (-3.1 if side > 0 else -2.1 for side in (came_from, -goes_to))
     return (
         (came_from * _HALF_LENGTH, y_in), (x + came_from * 1.4, y_in), (x, STANDS_Y),
         (x, STANDS_Y), (x + goes_to * 1.4, y_out), (goes_to * _HALF_LENGTH, y_out),
@@ -254,4 +263,4 @@ def sunlight(seed: int, t_s: float) -> float:
     """Return how much of the sun comes through the clouds, 0..1; it changes over tens of seconds."""
     phases = _random(seed, 0, 0).uniform(0, 2 * np.pi, 3)
     waves = np.sin(2 * np.pi * t_s / np.array([53.0, 31.0, 97.0]) + phases)
-    return float(1 / (1 + np.exp(-3.0 * (waves @ [0.8, 0.35, 0.5] + 0.45))))
+    return float(1 / (1 + np.exp(-3.0 * (waves @ [0.8, 0.35, 0.5] + 0.6))))

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated
 from urllib.parse import parse_qsl, urlsplit
 
-import av
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from streamvision.capture.picture import DecodedPicture
+from streamvision.capture.demux import Demuxer, Medium
 from streamvision.capture.street.encode import LiveStreet, StreetSpec
 from streamvision.clock import Clock
-from streamvision.errors import BrokenMedia, EndOfStream, SourceNotFound, UsageError
+from streamvision.errors import CaptureError, EndOfStream, SourceNotFound, UsageError
 from streamvision.interfaces import SourcePicture
 
 _SIZES = {"360p": (640, 360), "540p": (960, 540), "720p": (1280, 720), "1080p": (1920, 1080)}
-_OPEN = {"probesize": "20000", "analyzeduration": "0"}
+_PROBE = {"probesize": "20000", "analyzeduration": "0"}
+_OPEN_S, _READ_S = 30.0, 10.0
+"""Painting the empty street takes a second or two before the first picture."""
 
 
 class StreetOptions(BaseModel):
@@ -78,52 +79,40 @@ def _complaint(error: ValidationError) -> str:
 
 
 class StreetSource:
-    """A live source; see `StreetOptions` for what the URL may say."""
+    """A live source; see `StreetOptions` for what the URL may say. What it films goes through a real demuxer."""
 
     Options = StreetOptions
     live = True
 
     def __init__(self, url: str, options: StreetOptions, clock: Clock) -> None:
-        self._url = url
         self._spec = parse_street_url(url, options).spec()
         self._clock = clock
         self._street: LiveStreet | None = None
-        self._container: Any = None
-        self._pictures: Iterator[SourcePicture] = iter(())
+        self._demuxer: Demuxer | None = None
 
     def open(self) -> None:
-        """Start filming and find the video in what comes; takes about two pictures' time."""
+        """Start filming and find the video in what comes. Raises a `CaptureError`."""
         self.close()
         self._street = LiveStreet(self._spec, self._clock)
+        medium = Medium(f"pipe:{self._street.reader}", _OPEN_S, _READ_S, live=True, format="matroska", options=_PROBE)
+        self._demuxer = Demuxer(medium, self._clock)
         try:
-            self._container = av.open(self._street.reader, "r", format="matroska", options=_OPEN)
-        except (av.FFmpegError, OSError) as error:
+            self._demuxer.open()
+        except CaptureError:
             self.close()
-            raise BrokenMedia(f"the street cannot be filmed: {error}", where=self._url) from error
-        self._container.streams.video[0].codec_context.thread_count = 1
-        self._pictures = self._decoded()
+            raise
 
     def read(self) -> Sequence[SourcePicture]:
-        """Wait for the next picture. Raises `EndOfStream` when the source has been closed."""
-        try:
-            return [next(self._pictures)]
-        except StopIteration:
-            raise EndOfStream("the street is closed", where=self._url) from None
-        except av.FFmpegError as error:
-            raise BrokenMedia(f"the street cannot be read: {error}", where=self._url) from error
+        """Wait for the next picture. Raises `EndOfStream` when the source is closed, or a `CaptureError`."""
+        if self._demuxer is None:
+            raise EndOfStream("the street is not being filmed", where="demo:street")
+        return self._demuxer.read()
 
     def close(self) -> None:
         """Stop filming; free the decoder, the pipe and the thread. Idempotent."""
-        self._pictures = iter(())
+        if self._demuxer is not None:
+            self._demuxer.close()
+            self._demuxer = None
         if self._street is not None:
             self._street.close()
             self._street = None
-        if self._container is not None:
-            self._container.close()
-            self._container = None
-
-    def _decoded(self) -> Iterator[SourcePicture]:
-        for packet in self._container.demux(video=0):
-            received_s = self._clock.monotonic()
-            for frame in packet.decode():
-                yield SourcePicture(DecodedPicture(frame), frame.time, received_s, corrupt=frame.is_corrupt)
