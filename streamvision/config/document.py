@@ -24,6 +24,11 @@ MAX_DEPTH = 40
 
 Path = tuple[str | int, ...]
 
+# In YAML, {a: ${B}} is a mistake: a brace ends the text. People write it nevertheless, so the braces of
+# placeholders are hidden from the parser behind characters of the same width, which keeps every column right.
+_PLACEHOLDER = re.compile(r"\$\{([A-Za-z0-9_.-]*)\}")
+_HIDDEN_BRACES = str.maketrans({"\ue000": "{", "\ue001": "}"})
+
 _CORE = "tag:yaml.org,2002:"
 _PLAIN_TAGS = frozenset(
     _CORE + name for name in ("str", "int", "float", "bool", "null", "map", "seq", "timestamp", "merge", "value")
@@ -80,7 +85,7 @@ def read_document(file: str, raw: bytes) -> Document:
         return document
     if node is not None:
         _Builder(document).build(node)
-    elif not document.problems:
+    if document.data is None and not document.problems:
         document.problem((), "the file is empty", "it needs at least one stream: streams: [{id: ..., url: ...}]")
     return document
 
@@ -89,7 +94,7 @@ def _compose(document: Document, text: str) -> Node | None:
     try:
         yaml = YAML(typ="safe", pure=True)
         yaml.composer.warn_double_anchors = False
-        node: Node | None = yaml.compose(text)
+        node: Node | None = yaml.compose(_PLACEHOLDER.sub("$\ue000\\1\ue001", text))
     except MarkedYAMLError as error:
         _syntax_problem(document, error)
     except ReaderError as error:
@@ -159,7 +164,7 @@ class _Builder:
             if not isinstance(key_node, ScalarNode):
                 self._problem_at(line, column, "a key must be a plain text", "quote it if it starts with [ or {")
                 continue
-            key = str(key_node.value)
+            key = _text(key_node)
             if key in seen:
                 self._problem_at(line, column, f"{key!r} is given twice", f"the first is in line {seen[key][0]}")
                 continue
@@ -182,9 +187,13 @@ def _tag(node: Node) -> str:
     return str(node.tag).replace(_CORE, "!!")
 
 
+def _text(node: Node) -> str:
+    return str(node.value).translate(_HIDDEN_BRACES)
+
+
 def _scalar(node: Node) -> Any:
     """Resolve by the YAML 1.2 core schema: ``on``, ``off``, ``yes``, dates and 012 are no surprises."""
-    text = str(node.value)
+    text = _text(node)
     if str(node.tag) == f"{_CORE}str":
         return text
     if text in _WORDS:

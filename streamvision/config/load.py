@@ -96,7 +96,7 @@ def _read(path: FilePath | str) -> Document:
 
 
 def _refusal(document: Document) -> ConfigError:
-    return ConfigError(sorted(set(document.problems), key=lambda problem: (problem.line, problem.column)))
+    return ConfigError(sorted(dict.fromkeys(document.problems), key=lambda problem: (problem.line, problem.column)))
 
 
 class _Named(Strict):

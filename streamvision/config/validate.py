@@ -67,7 +67,10 @@ def _report(
         document.problem(place, f"unknown key {key!r}{what}", nearest(key, known), at_key=True)
     elif detail["type"] == "missing":
         document.broken.discard(place)
-        document.problem(place, f"{key!r} is missing", "it is required here")
+        if isinstance(detail["loc"][-1], int):
+            document.problem(place, f"{_subject(inner)}: too short, there is no item {int(key) + 1}")
+        else:
+            document.problem(place, f"{key!r} is missing", "it is required here")
     else:
         hidden = place in document.expanded or any(is_secret_name(str(part)) for part in place)
         message, remedy = _words(detail, hidden=hidden)
