@@ -19,9 +19,11 @@ gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
 from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # noqa: E402
 
+# The parser repeats the parameter sets once per key frame. The payloader would do so before every slice of one, and
+# a client then takes each slice for a picture of its own.
 PIPELINE = {
-    "h264": "appsrc name=units ! h264parse ! rtph264pay name=pay0 pt=96 config-interval=-1",
-    "hevc": "appsrc name=units ! h265parse ! rtph265pay name=pay0 pt=96 config-interval=-1",
+    "h264": "appsrc name=units ! h264parse config-interval=-1 ! rtph264pay name=pay0 pt=96 config-interval=0",
+    "hevc": "appsrc name=units ! h265parse config-interval=-1 ! rtph265pay name=pay0 pt=96 config-interval=0",
 }
 CAPS = {
     "h264": "video/x-h264,stream-format=byte-stream,alignment=au",

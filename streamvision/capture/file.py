@@ -1,0 +1,99 @@
+"""Video files on this machine."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import ClassVar, Final, Literal
+from urllib.parse import unquote, urlsplit
+
+from av.container import InputContainer
+from pydantic import BaseModel, ConfigDict
+
+from streamvision.capture.demux import Demuxer, Medium
+from streamvision.clock import Clock
+from streamvision.errors import SourceNotFound, UnsupportedMedia
+from streamvision.interfaces import SourcePicture
+
+_PATIENCE_S: Final = 30.0
+"""For a file on a network drive; a local one answers at once."""
+
+
+class FileSource:
+    """A video file, from its first picture to its last. ``live`` is False: nothing of it is ever dropped.
+
+    ``started_at`` is the wall time of its first picture as far as the file tells, known after `open`.
+    """
+
+    class Options(BaseModel):
+        """``loop`` starts again at the end; ``pace`` is the file's own, or as fast as it can be analysed."""
+
+        model_config = ConfigDict(frozen=True, extra="forbid")
+
+        loop: bool = False
+        pace: Literal["realtime", "fast"] = "fast"
+
+    live: ClassVar[bool] = False
+
+    def __init__(self, url: str, options: Options, clock: Clock) -> None:
+        self.options = options
+        self.path = local_path(url)
+        self.started_at: datetime | None = None
+        # "file:" and the whitelist keep a name like "concat:..." and a playlist's references away from FFmpeg's
+        # protocols, so that a file can open nothing but local files.
+        medium = Medium(
+            url=f"file:{self.path}",
+            open_s=_PATIENCE_S,
+            read_s=_PATIENCE_S,
+            live=False,
+            options={"protocol_whitelist": "file"},
+        )
+        self._demuxer = Demuxer(medium, clock)
+
+    @property
+    def demuxer(self) -> Demuxer:
+        """What reads it, for `probe`."""
+        return self._demuxer
+
+    def open(self) -> None:
+        """Open the file. Raises a `CaptureError`."""
+        where = str(self.path)
+        if not self.path.exists():
+            raise SourceNotFound("there is no such file", where=where, remedy="check the path")
+        if self.path.is_dir():
+            raise UnsupportedMedia("it is a folder, not a video", where=where)
+        try:
+            self.path.open("rb").close()
+        except PermissionError as error:
+            remedy = "give the user of this process read access"
+            raise SourceNotFound("it may not be read", where=where, remedy=remedy) from error
+        self._demuxer.open()
+        self.started_at = _start(self._demuxer.container, self.path)
+
+    def read(self) -> Sequence[SourcePicture]:
+        """Return the next pictures. Raises `EndOfStream` after the last one, another `CaptureError` on a fault."""
+        return self._demuxer.read()
+
+    def close(self) -> None:
+        """Close the file; idempotent."""
+        self._demuxer.close()
+
+
+def local_path(url: str) -> Path:
+    """Return the path that a plain name or a ``file:`` URL means."""
+    if url.startswith("file:"):
+        return Path(unquote(urlsplit(url).path)).absolute()
+    return Path(url).absolute()
+
+
+def _start(container: InputContainer, path: Path) -> datetime:
+    """Return when the file began: its creation time, else the time it was last written less its duration."""
+    try:
+        stated = datetime.fromisoformat(container.metadata["creation_time"])
+    except (KeyError, ValueError):
+        written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        micros = container.duration or 0
+        return written - timedelta(microseconds=micros if math.isfinite(micros) and micros > 0 else 0)
+    return stated.astimezone(UTC) if stated.tzinfo else stated.replace(tzinfo=UTC)
