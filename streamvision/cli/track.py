@@ -45,26 +45,13 @@ def track(
 
 
 def _tracker(name: str, settings: list[str]) -> Tracker:
-    from pydantic import ValidationError
-
     from streamvision import plugins
     from streamvision.track.ids import counting_ids
+    from streamvision.track.settings import parse_settings
 
     chosen: Any = plugins.load("tracker", name)
-    try:
-        options = chosen.Options(**dict(_split(one) for one in settings))
-    except ValidationError as error:
-        wrong = "; ".join(f"{'.'.join(map(str, one['loc']))}: {one['msg']}" for one in error.errors())
-        raise UsageError(f"--set {wrong}", remedy=f"known: {', '.join(chosen.Options.model_fields)}") from error
-    follower: Tracker = chosen(options, counting_ids())
+    follower: Tracker = chosen(parse_settings(chosen.Options, settings), counting_ids())
     return follower
-
-
-def _split(setting: str) -> tuple[str, str]:
-    name, equals, value = setting.partition("=")
-    if not equals:
-        raise UsageError(f"--set {setting}", remedy="write it as NAME=VALUE")
-    return name.strip(), value.strip()
 
 
 def _write(found: MotDetections, follower: Tracker, rate: float, out: Path) -> int:
