@@ -49,9 +49,9 @@ async def on_own_error(request: Request, error: Exception) -> Response:
     return error_response(HTTPStatus.SERVICE_UNAVAILABLE, "unavailable", str(error))
 
 
-async def on_bug(request: Request, error: Exception) -> Response:
-    """Answer, without details, what should never happen; the log has them."""
-    log.error("request failed", path=request.url.path, exc_info=error)
+def bug_response(path: str, error: Exception) -> JSONResponse:
+    """Return the answer, without details, to what should never happen; the log has them."""
+    log.error("request failed", path=path, exc_info=error)
     return error_response(HTTPStatus.INTERNAL_SERVER_ERROR, "internal", "the request failed; see the daemon's log")
 
 
@@ -59,5 +59,4 @@ HANDLERS = {
     ApiError: on_api_error,
     HTTPException: on_http_error,
     StreamvisionError: on_own_error,
-    Exception: on_bug,
 }

@@ -1,4 +1,4 @@
-"""Who may look, and what a browser may do with what it gets."""
+"""Who may look, what a browser may do with what it gets, and what happens when a request fails."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from http import HTTPStatus
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from streamvision.web.faults import error_response
+from streamvision.web.faults import bug_response, error_response
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -60,11 +60,26 @@ class Guard:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
         elif self._allowed(scope):
-            await self._app(scope, receive, _with_headers(send))
+            await self._serve(scope, receive, _with_headers(send))
         else:
             answer = error_response(HTTPStatus.UNAUTHORIZED, "unauthorized", "a bearer token is required")
             answer.headers["WWW-Authenticate"] = "Bearer"
             await answer(scope, receive, _with_headers(send))
+
+    async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun = False
+
+        async def noting(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, noting)
+        except Exception as error:  # noqa: BLE001  a request's border: one that fails must not end the server
+            answer = bug_response(scope["path"], error)
+            if not begun:
+                await answer(scope, receive, send)
 
     def _allowed(self, scope: Scope) -> bool:
         if not self._tokens.required or scope["path"] in self._open:

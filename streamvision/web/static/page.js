@@ -197,7 +197,7 @@
     setFigure(card.cells.age, ...(age === null ? ["–", ""] : span(age).split(" ")), age !== null && age > STALE_S);
     setFigure(card.cells.dropped, short(status.counts.dropped), "");
     const seen = Object.entries(status.tracks).filter(([, count]) => count > 0);
-    card.cells.seen.textContent = seen.map(([name, count]) => `${count} ${name}`).join(", ") || "nothing in sight";
+    card.cells.seen.textContent = seen.map(([name, count]) => `${name} ×${count}`).join(", ") || "nothing in sight";
     const size = status.size_wh ? `${status.size_wh[0]} × ${status.size_wh[1]}` : "size unknown";
     card.cells.source.textContent = `${size} · ${status.model}`;
     card.cells.source.title = status.url;
@@ -382,16 +382,16 @@
       data.cause && String(data.cause),
     ];
     const what = verbs[`${kind}.${phase}`] || [kind, phase === "instant" ? "" : phase, who].filter(Boolean).join(" ");
-    return { what: [what, ...detail].filter(Boolean).join(", "), where: [data.stream, data.rule].filter(Boolean).join(" · "), phase };
+    return { what: [what, ...detail].filter(Boolean).join(", "), where: [data.stream, data.rule].filter(Boolean).join(" · "), kind, phase };
   }
 
   function addEvent(event, fresh) {
     if (shownEvents.has(event.id)) return;
     shownEvents.add(event.id);
     const element = byId("event-template").content.firstElementChild.cloneNode(true);
-    const { what, where, phase } = describe(event);
+    const { what, where, kind, phase } = describe(event);
     const when = new Date(event.time);
-    element.dataset.event = event.id;
+    Object.assign(element.dataset, { event: event.id, kind, phase });
     element.classList.toggle("fresh", fresh);
     element.querySelector(".mark-phase").textContent = PHASES[phase] || "•";
     element.querySelector(".event-what").textContent = what;
