@@ -168,8 +168,8 @@ class MediaTimeline:
     UTC
         ``rtcp``: the sender's own statement, if its clock is within a minute of ours; uncertainty 0.02 s, or as much
         as it lies in our future. ``file``: the start of the recording as the caller knows it, plus media time;
-        uncertainty 1 s. ``arrival``: the wall time at which the picture would have arrived without jitter (see `_Arrival`); the
-        uncertainty is 0.1 s for what cannot be seen, plus the largest recent lateness.
+        uncertainty 1 s. ``arrival``: the wall time at which the picture would have arrived without jitter (see
+        `_Arrival`); the uncertainty is 0.1 s for what cannot be seen, plus the largest recent lateness.
     """
 
     def __init__(self, clock: Clock, *, live: bool, file_start: datetime | None = None) -> None:
@@ -246,6 +246,7 @@ class MediaTimeline:
 
     def _rebase(self) -> None:
         self._pts_s = None
+        self._disordered = False
         self._cadence.rebase()
         self._arrival.rebase()
 

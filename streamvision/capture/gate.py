@@ -16,8 +16,8 @@ from streamvision.types import UInt8
 _CELL: Final = 4
 """Pixels of the network's input per cell and side: an object of 8x8 px fills at least one cell wherever it stands."""
 _LEAST_CHANGE: Final = 8.0
-_NOISE_FACTOR: Final = 6.0
-"""Against the mean absolute difference; for Gaussian noise this is 4.8 standard deviations."""
+_NOISE_FACTOR: Final = 8.0
+"""Against the mean absolute difference; for Gaussian noise this is 6.4 standard deviations."""
 _NOISE_CLIP: Final = 4.0
 """What a cell can add at most, so that an object passing by does not pass for noise."""
 _NOISE_WEIGHT: Final = 0.02
@@ -30,7 +30,7 @@ class MotionGate:
 
     Every channel is averaged over cells of 4x4 px and compared with the last analysed picture, after taking away the
     change of the whole picture's mean (light, exposure). A cell counts as changed beyond 8 levels of any channel plus
-    six times its own usual noise. The gate stays open for a second after the last change, and opens twice a second in
+    eight times its own usual noise. The gate stays open for a second after the last change, and opens twice a second in
     any case.
     """
 

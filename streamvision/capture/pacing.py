@@ -9,7 +9,8 @@ class TargetRate:
     """Choose pictures by media time so that at most ``fps`` per second are taken, evenly spread.
 
     Each picture taken moves the next due time on by exactly ``1 / fps``, so the mean rate is exact even where the
-    source's rate is no multiple of it: over any span at most span * fps + 1.1 are taken. A pause is not made up for.
+    source's rate is no multiple of it: at most span * fps + 1.1 are taken since the start, and span * fps + 2.1 over
+    any span. A pause is not made up for.
     """
 
     _EARLY = 0.1

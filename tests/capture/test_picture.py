@@ -84,6 +84,15 @@ def test_the_stated_matrix_is_used_and_a_missing_one_guessed(tag: int, height: i
     assert np.abs(DecodedPicture(frame).rgb((16, 16)).astype(int) - (30, 180, 60)).max() <= 3
 
 
+@pytest.mark.parametrize("size_wh", [(32, 32), (333, 211)])
+def test_full_range_that_is_only_stated_beside_the_format_is_respected(size_wh: tuple[int, int]) -> None:
+    """AV1 and HEVC decoders give yuv420p with a range tag where H.264's gives yuvj420p."""
+    rgb = np.full((480, 640, 3), (250, 250, 5), np.uint8)
+    frame = av.VideoFrame.from_ndarray(rgb, "rgb24").reformat(format="yuv420p", dst_colorspace=5, dst_color_range=2)
+    assert frame.planes[0].width == 640
+    assert np.abs(DecodedPicture(frame).rgb(size_wh).astype(int) - (250, 250, 5)).max() <= 3
+
+
 @pytest.mark.parametrize(("degrees", "turns"), [(0, 0), (90, 1), (-90, 3), (180, 2), (-180, 2), (-2147483648, 0)])
 def test_a_picture_lying_on_its_side_is_put_upright(degrees: int, turns: int) -> None:
     rgb = scene(160, 96)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from streamvision.capture.picture import ArrayPicture
 from streamvision.capture.stream import CaptureOptions, StateChange, StreamCapture
 from streamvision.channel import Channel, Closed, Overflow
+from streamvision.clock import SystemClock
 from streamvision.errors import (
     AuthFailed,
     BrokenMedia,
@@ -307,6 +309,21 @@ def test_stop_before_start_and_twice_is_harmless() -> None:
     rig.capture.stop()
     assert rig.run() == []
     assert rig.states == []
+
+
+def test_a_stop_cuts_a_real_wait_short() -> None:
+    refused = (ScriptedSource(open_error=AuthFailed("wrong password")) for _ in itertools.count())
+    rig = Rig(refused)
+    waiting = threading.Event()
+    capture = StreamCapture(
+        OPTIONS, lambda: next(refused), rig.channel, rig.stats, SystemClock(),
+        rng=random.Random(1), on_state=rig.changes.append, beat=waiting.set,
+    )  # fmt: skip
+    capture.start()
+    assert waiting.wait(JOIN_S)
+    capture.stop()
+    assert capture.join(4.0)  # the wait itself is at least five seconds long
+    assert rig.states == ["connecting", "auth_failed", "stopped"]
 
 
 ERRORS: list[type[CaptureError]] = [ConnectError, TimedOut, AuthFailed, EndOfStream, BrokenMedia]
