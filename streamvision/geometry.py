@@ -12,6 +12,9 @@ _ROUNDING = 1e-12
 _MIN_LENGTH = 1e-4
 _MIN_AREA = 1e-6
 
+_ROUNDING_ERROR = 1e-6
+"""A side that should fill the network's input exactly must not fall short of it by the last bit of a float."""
+
 
 @dataclass(frozen=True, slots=True)
 class Letterbox:
@@ -28,9 +31,15 @@ class Letterbox:
 
     @classmethod
     def fit(cls, source_wh: tuple[int, int], model_wh: tuple[int, int], *, centre: bool = True) -> Letterbox:
-        """Keep the aspect ratio; the padding is on both sides, or right and below without ``centre``."""
+        """Keep the aspect ratio; the padding is on both sides, or right and below without ``centre``.
+
+        Sizes between two pixels are rounded as those do who train such networks: to the nearest with the picture in
+        the centre (Ultralytics), down with the picture top left (YOLOX). One pixel can cost a hundredth of the AP.
+        """
         scale = min(model_wh[0] / source_wh[0], model_wh[1] / source_wh[1])
-        inner = (max(1, round(source_wh[0] * scale)), max(1, round(source_wh[1] * scale)))
+        sides = (source_wh[0] * scale, source_wh[1] * scale)
+        whole = [round(side) if centre else int(side + _ROUNDING_ERROR) for side in sides]
+        inner = (max(1, whole[0]), max(1, whole[1]))
         offset = ((model_wh[0] - inner[0]) // 2, (model_wh[1] - inner[1]) // 2) if centre else (0, 0)
         ratio = (inner[0] / source_wh[0], inner[1] / source_wh[1])
         return cls(source_wh, model_wh, inner, ratio, offset)

@@ -1,0 +1,177 @@
+"""``streamvision eval``: how good a detector is, as COCO average precision."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streamvision.cli._progress import count_bar
+from streamvision.errors import MissingError, UsageError
+
+if TYPE_CHECKING:
+    from streamvision.interfaces import Engine
+    from streamvision.types import Batch, Detections
+
+_MIN_SCORE = 0.001
+"""AP asks for the whole curve, so nearly everything is kept."""
+_MAX_DETECTIONS = 100
+"""As many per picture as the COCO metric looks at."""
+_HIGHLIGHTS = {"AP": 0, "AP50": 1, "AP75": 2, "AP_small": 3, "AP_medium": 4, "AP_large": 5}
+
+
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A model's name, or the path of its manifest.", show_default=False)],
+    images: Annotated[Path, typer.Option(help="The folder of the pictures.", show_default=False)],
+    annotations: Annotated[Path, typer.Option(help="A COCO file of their boxes.", show_default=False)],
+    json_out: Annotated[Path | None, typer.Option("--json", help="Write the figures there, as JSON.")] = None,
+    backend: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+) -> None:
+    """Measure a detector's average precision on labelled pictures. Classes are matched by their names.
+
+    Example: streamvision eval yolox-nano --images val2017 --annotations instances_val2017.json
+    """
+    from streamvision.engine.build import build_engine
+    from streamvision.engine.manifest import load
+
+    _import_pycocotools()  # its absence is told before the work, not after it
+    truth = _read_truth(annotations)
+    manifest = load(model)
+    categories = _categories(truth, manifest.labels, annotations)
+    limits = {} if manifest.decoder is None else {"min_score": _MIN_SCORE, "max_detections": _MAX_DETECTIONS}
+    engine = build_engine(manifest, backend=backend, decoder_options=limits)
+    try:
+        results = list(_results(engine, truth["images"], images, categories))
+    finally:
+        engine.close()
+    figures = {"model": manifest.name, "images": len(truth["images"]), **average_precision(truth, results, categories)}
+    for name, value in figures.items():
+        typer.echo(f"{name:<10} {value:.4f}" if isinstance(value, float) else f"{name:<10} {value}")
+    if json_out is not None:
+        _write(json_out, figures)
+
+
+def _read_truth(annotations: Path) -> dict[str, Any]:
+    try:
+        truth = json.loads(annotations.read_text(encoding="utf-8"))
+        missing = {"images", "annotations", "categories"} - set(truth if isinstance(truth, dict) else ())
+    except (OSError, ValueError) as error:
+        raise UsageError(f"cannot be read as COCO annotations: {error}", where=str(annotations)) from error
+    if missing:
+        raise UsageError(f"is no COCO file: it has no {', '.join(sorted(missing))}", where=str(annotations))
+    return dict(truth)
+
+
+def _categories(truth: Mapping[str, Any], labels: Sequence[str], annotations: Path) -> dict[int, int]:
+    """Return class id -> category id of every class that both sides know."""
+    by_name = {category["name"]: category["id"] for category in truth["categories"]}
+    shared = {index: by_name[label] for index, label in enumerate(labels) if label in by_name}
+    if not shared:
+        raise UsageError(
+            "none of the model's classes has a category in the annotations",
+            where=str(annotations),
+            remedy=f"the model knows {', '.join(labels[:5])}; the annotations {', '.join(list(by_name)[:5])}",
+        )
+    return shared
+
+
+def _results(
+    engine: Engine, images: Sequence[Mapping[str, Any]], folder: Path, categories: Mapping[int, int]
+) -> Iterator[dict[str, Any]]:
+    """Give COCO result rows, with as many pictures in flight as the engine likes."""
+    pending: deque[tuple[int, Batch, Any]] = deque()
+    with count_bar("evaluating", len(images)) as advance:
+        for image in [*images, *[None] * engine.in_flight]:
+            if image is not None:
+                batch = _batch(engine, _picture_path(folder, image["file_name"]))
+                pending.append((image["id"], batch, engine.submit(batch)))
+            if pending and (image is None or len(pending) > engine.in_flight):
+                image_id, batch, future = pending.popleft()
+                (found,) = engine.decode(batch, future.result())
+                yield from _rows(image_id, found, categories)
+                advance()
+
+
+def _picture_path(folder: Path, file_name: str) -> Path:
+    """Return where a picture lies; some sets name folders in the file name of which the user gave the last one."""
+    path = folder / file_name
+    return path if path.exists() else folder / Path(file_name).name
+
+
+def _batch(engine: Engine, path: Path) -> Batch:
+    """Read and prepare a picture in the way of the daemon."""
+    from datetime import UTC, datetime
+
+    from streamvision.capture.images import read_picture
+    from streamvision.capture.picture import ArrayPicture
+    from streamvision.errors import SourceNotFound
+    from streamvision.types import Batch, ClockSource, Frame, FrameInfo
+
+    rgb = read_picture(path)
+    if rgb is None:
+        raise SourceNotFound("the annotations name a picture that cannot be read", where=str(path))
+    picture = ArrayPicture(rgb)
+    pixels, letterbox = picture.prepare(engine.input)
+    info = FrameInfo(
+        stream=str(path), epoch=0, seq=0, media_s=0.0, received_s=0.0, captured_at=datetime.now(UTC),
+        clock=ClockSource.FILE, uncertainty_s=0.0, size_wh=picture.size_wh,
+    )  # fmt: skip
+    return Batch((Frame(info, picture, pixels, letterbox),))
+
+
+def _rows(image_id: int, found: Detections, categories: Mapping[int, int]) -> Iterator[dict[str, Any]]:
+    rows = zip(found.xyxy.tolist(), found.score.tolist(), found.class_id.tolist(), strict=True)
+    for (x1, y1, x2, y2), score, class_id in rows:
+        if class_id in categories:
+            box = [x1, y1, x2 - x1, y2 - y1]
+            yield {"image_id": image_id, "category_id": categories[class_id], "bbox": box, "score": score}
+
+
+def average_precision(
+    truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], categories: Mapping[int, int]
+) -> dict[str, float]:
+    """Return COCO's AP figures over the categories that the model knows. Raises `MissingError` without pycocotools."""
+    coco, evaluator = _import_pycocotools()
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints as it goes
+        known = coco()
+        known.dataset = _complete(truth)
+        known.createIndex()
+        found = coco() if not results else known.loadRes(list(results))
+        evaluation = evaluator(known, found, "bbox")
+        evaluation.params.catIds = sorted(categories.values())
+        evaluation.params.imgIds = sorted(image["id"] for image in truth["images"])
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return {name: float(evaluation.stats[index]) for name, index in _HIGHLIGHTS.items()}
+
+
+def _import_pycocotools() -> tuple[Any, Any]:
+    try:
+        from pycocotools.coco import COCO
+        from pycocotools.cocoeval import COCOeval
+    except ImportError as error:
+        raise MissingError("pycocotools is not installed", remedy="pip install 'streamvision[eval]'") from error
+    return COCO, COCOeval
+
+
+def _complete(truth: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the annotations with the fields that pycocotools insists on, and ids from 1: it takes an id 0 for none."""
+    annotations = [
+        {"iscrowd": 0, "area": row["bbox"][2] * row["bbox"][3], **row, "id": number}
+        for number, row in enumerate(truth["annotations"], start=1)
+    ]
+    return {"info": {}, **truth, "annotations": annotations}
+
+
+def _write(path: Path, figures: Mapping[str, Any]) -> None:
+    try:
+        path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot be written: {error.strerror}", where=str(path)) from error
