@@ -136,7 +136,8 @@ class ZoneRule:
         border_s = np.where((before >= 0) & (depth < 0), crossed_s, rows["border_s"][at])
         rows["border_s"][at] = border_s
         # It left when it stepped over the border, unless it stood within the margin, and so inside, before it went.
-        left_s = np.where(now_s - border_s <= options.leave_after, border_s, before_s)
+        went_on = (border_s >= before_s) | (now_s - border_s <= options.leave_after)
+        left_s = np.where(went_on, border_s, before_s)
         known_s = rows["outside_s"][at]
         outside = ~np.isnan(inside_s) & (depth < -margin)
         rows["outside_s"][at] = np.where(outside, np.where(np.isnan(known_s), left_s, known_s), _NEVER)
