@@ -169,18 +169,23 @@ def _faint(canvas: UInt8, lost: Sequence[_Item], trails: Sequence[Trail], scale:
     if not lost and not trails:
         return
     stroke = _stroke_px(canvas)
-    shapes = [trail.points * scale for trail in trails] + [item.xyxy.reshape(2, 2) for item in lost]
-    part = _around(canvas, np.concatenate(shapes), stroke * 4)
+    paths = [trail.points * scale for trail in trails]
+    part = _around(canvas, np.concatenate([*paths, *(item.xyxy.reshape(2, 2) for item in lost)]), stroke * 4)
     under = part.copy()
-    for trail in trails:
-        points, colour = trail.points * scale, colour_of(trail.track_id)
-        oldest = max(float(trail.age_s[0]), 1e-3)
-        thirds = np.searchsorted(-trail.age_s, (-oldest * 2 / 3, -oldest / 3))
-        for start, thick in zip((0, *thirds.tolist()), (stroke, stroke + 1, stroke * 2 + 1), strict=True):
-            _polyline(canvas, points[max(0, start - 1) :], colour, thick)
+    for trail, path in zip(trails, paths, strict=True):
+        _trail(canvas, path, trail.age_s, colour_of(trail.track_id), stroke)
     for item in lost:
         _dashed(canvas, item.xyxy, item.colour, stroke)
     part[:] = cv2.addWeighted(part, 1 - _FAINT, under, _FAINT, 0)
+
+
+def _trail(canvas: UInt8, points: NDArray[np.float32], age_s: NDArray[np.float32], colour: RGB, stroke: int) -> None:
+    """Draw a path in three pieces of growing strength, the oldest third thinnest."""
+    oldest = float(age_s[0])
+    cuts = [0, *np.searchsorted(-age_s, (-oldest * 2 / 3, -oldest / 3)).tolist(), len(points)]
+    for start, end, thick in zip(cuts[:-1], cuts[1:], (stroke, stroke + 1, stroke * 2 + 1), strict=True):
+        if end > start:
+            _polyline(canvas, points[max(0, start - 1) : end], colour, thick)
 
 
 def _around(canvas: UInt8, points: NDArray[np.float32], margin: int) -> UInt8:
@@ -195,11 +200,12 @@ def _dashed(canvas: UInt8, xyxy: NDArray[np.float32], colour: RGB, thick: int) -
     x1, y1, x2, y2 = xyxy.tolist()
     corners = np.asarray(((x1, y1), (x2, y1), (x2, y2), (x1, y2)), np.float32)
     dash = max(4.0, min(canvas.shape[:2]) / 70)
-    pieces = []
+    pieces: list[NDArray[np.int32]] = []
     for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         steps = max(1, int(np.linalg.norm(end - start) / dash))
-        ticks = start + (end - start) * (np.arange(0, steps + 1)[:, None] / steps)
-        pieces += [_fixed(ticks[at : at + 2].astype(np.float32)) for at in range(0, steps, 2)]
+        parts = np.arange(0, steps + 1, dtype=np.float32)[:, None] / steps
+        ticks = _fixed(start + (end - start) * parts)
+        pieces += np.split(ticks[: len(ticks) // 2 * 2], len(ticks) // 2)
     cv2.polylines(canvas, pieces, False, colour, thick, cv2.LINE_AA, _SHIFT)
 
 

@@ -14,11 +14,24 @@ from streamvision.types import Analysis
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Trail:
-    """A track's recent anchor points (N,2) float32 in source px, oldest first, and their age_s (N,) float32."""
+    """A track's recent anchor points; ``rows`` are (media_s, x, y) in source px, oldest first.
+
+    Arrays are made only when it is drawn, so that taking a snapshot costs the analysis thread next to nothing.
+    """
 
     track_id: int
-    points: NDArray[np.float32]
-    age_s: NDArray[np.float32]
+    now_s: float
+    rows: tuple[tuple[float, float, float], ...]
+
+    @property
+    def points(self) -> NDArray[np.float32]:
+        """The anchor points (N,2) in source px, oldest first."""
+        return np.asarray([row[1:] for row in self.rows], np.float32)
+
+    @property
+    def age_s(self) -> NDArray[np.float32]:
+        """How long ago each point was the present one, in seconds (N,)."""
+        return np.asarray([self.now_s - row[0] for row in self.rows], np.float32)
 
 
 class Trails:
@@ -47,10 +60,4 @@ class Trails:
 
     def snapshot(self) -> Sequence[Trail]:
         """Return every trail of at least two points, free to be used by another thread."""
-        found = []
-        for track_id, points in self._points.items():
-            if len(points) > 1:
-                rows = np.asarray(points, np.float64)
-                age_s = (self._now_s - rows[:, 0]).astype(np.float32)
-                found.append(Trail(track_id, rows[:, 1:].astype(np.float32), age_s))
-        return found
+        return [Trail(track_id, self._now_s, tuple(rows)) for track_id, rows in self._points.items() if len(rows) > 1]
