@@ -37,6 +37,8 @@ MAX_BATCH = 1_000
 RETRY_S = (0.1, 5.0)
 ANSWER_S = 10.0
 PRUNE_EVERY_S = 60.0
+FIRST_PRUNE_S = 600.0
+"""Not before every sink of this run has said what it still needs."""
 _MARKS = 4096
 
 _RESERVE = """
@@ -105,7 +107,7 @@ class EventStore:
         self._sinks: set[str] = set()
         self._closing = False
         self._abandoned = False
-        self._prune_at_s = clock.monotonic()
+        self._prune_at_s = clock.monotonic() + FIRST_PRUNE_S
         self._thread = threading.Thread(target=self._guarded, name=self.STAGE, daemon=True)
         self._thread.start()
 

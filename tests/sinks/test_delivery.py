@@ -1,0 +1,157 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+
+from streamvision.clock import SystemClock
+from streamvision.errors import SinkError
+from streamvision.metrics import SinkStats
+from streamvision.sinks.delivery import Delivery
+from streamvision.sinks.store import EventStore
+from tests.sinks.samples import ScriptedSink, event
+
+WAIT_S = 20.0
+
+
+@pytest.fixture
+def store(tmp_path) -> Iterator[EventStore]:
+    opened = EventStore(tmp_path / "events.db", SystemClock())
+    yield opened
+    opened.close()
+
+
+def deliver(store: EventStore, sink: ScriptedSink, name: str = "log", **given) -> tuple[Delivery, SinkStats]:
+    """Return a delivery that does not wait between attempts."""
+    stats = SinkStats(name)
+    given.setdefault("random_unit", lambda: 0.0)
+    return Delivery(name, sink, store, stats, SystemClock(), lambda stage: None, **given), stats
+
+
+def run_dry(delivery: Delivery, deadline_s: float = WAIT_S) -> None:
+    delivery.start()
+    delivery.stop(deadline_s)
+    assert delivery.join(WAIT_S)
+    assert delivery.crashed is None
+
+
+def append(store: EventStore, *numbers: int) -> None:
+    store.append([event(number) for number in numbers])
+    store.flush()
+
+
+def test_everything_stored_is_delivered_in_order_and_in_batches(store):
+    sink = ScriptedSink()
+    delivery, stats = deliver(store, sink, batch=4)
+    append(store, *range(10))
+    run_dry(delivery)
+    assert sink.taken == list(range(10))
+    assert sink.batches == [4, 4, 2]
+    assert sink.closed
+    assert (stats.delivered, stats.pending, stats.lag_s, stats.dead_letters) == (10, 0, 0.0, 0)
+
+
+def test_news_are_delivered_as_they_come(store):
+    arrived = threading.Event()
+
+    class Waking(ScriptedSink):
+        def deliver(self, events):
+            super().deliver(events)
+            arrived.set()
+
+    sink = Waking()
+    delivery, _ = deliver(store, sink)
+    delivery.start()
+    append(store, 1)
+    assert arrived.wait(WAIT_S)
+    delivery.stop(WAIT_S)
+    assert delivery.join(WAIT_S)
+
+
+def test_a_new_sink_is_not_flooded_and_a_known_one_goes_on(store):
+    append(store, 1, 2)
+    first = ScriptedSink()
+    delivery, _ = deliver(store, first)
+    append(store, 3)
+    run_dry(delivery)
+    assert first.taken == [3]
+    append(store, 4)
+    second = ScriptedSink()
+    run_dry(deliver(store, second)[0])
+    assert second.taken == [4]
+
+
+def test_a_failing_sink_gets_the_same_events_again(store):
+    sink = ScriptedSink(
+        [SinkError("away", reason="connect"), SinkError("away", reason="connect"), SinkError("slow", reason="timeout")]
+    )
+    delivery, stats = deliver(store, sink)
+    append(store, 1, 2)
+    run_dry(delivery)
+    assert sink.taken == [1, 2]
+    assert dict(stats.failures) == {"connect": 2, "timeout": 1}
+    assert store.register("log") == 2
+
+
+def test_refused_for_good_goes_to_the_dead_letters_and_the_neighbours_arrive(store, tmp_path):
+    bad = SinkError("too large", reason="refused", permanent=True)
+    sink = ScriptedSink([bad, None, bad, None])
+    delivery, stats = deliver(store, sink)
+    append(store, 1, 2, 3)
+    run_dry(delivery)
+    assert sink.taken == [1, 3]
+    assert (stats.delivered, stats.dead_letters, dict(stats.failures)) == (2, 1, {"refused": 1})
+    rows = store._reader._rows("SELECT sink, position, id, reason, what FROM dead_letters", ())
+    assert rows == [("log", 2, event(2).id, "refused", "too large")]
+
+
+def test_a_fault_in_the_middle_of_single_deliveries_repeats_nothing(store):
+    bad, away = SinkError("no", permanent=True), SinkError("away")
+    sink = ScriptedSink([bad, None, away, None])
+    delivery, stats = deliver(store, sink)
+    append(store, 1, 2, 3)
+    run_dry(delivery)
+    assert sink.taken == [1, 2, 3]
+    assert stats.delivered == 3
+
+
+def test_the_end_comes_at_the_deadline_and_the_rest_waits_for_the_next_start(store):
+    sink = ScriptedSink([SinkError("away")] * 10_000)
+    delivery, stats = deliver(store, sink, random_unit=lambda: 0.01)
+    append(store, 1, 2)
+    run_dry(delivery, 0.05)
+    assert stats.pending == 2
+    assert stats.lag_s > 0
+    later = ScriptedSink()
+    run_dry(deliver(store, later)[0])
+    assert later.taken == [1, 2]
+
+
+def test_a_bug_in_a_sink_is_told(store):
+    sink = ScriptedSink([ValueError("bug")])
+    delivery, _ = deliver(store, sink)
+    append(store, 1)
+    delivery.start()
+    assert delivery.join(WAIT_S)
+    assert isinstance(delivery.crashed, ValueError)
+    assert sink.closed
+
+
+def test_a_waiting_sink_shows_signs_of_life(store):
+    beats: list[str] = []
+    seen = threading.Event()
+
+    def beat(stage: str) -> None:
+        beats.append(stage)
+        if len(beats) >= 3:
+            seen.set()
+
+    sink = ScriptedSink([SinkError("away")] * 10_000)
+    delivery = Delivery("log", sink, store, SinkStats("log"), SystemClock(), beat)
+    append(store, 1)
+    delivery.start()
+    assert seen.wait(WAIT_S)
+    delivery.stop(0.0)
+    assert delivery.join(WAIT_S)
+    assert set(beats) == {"sink.log"}

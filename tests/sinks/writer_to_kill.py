@@ -1,0 +1,35 @@
+"""A daemon in small, to be killed: stores numbered events, delivers them to a file. Arguments: folder, last number."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from streamvision.clock import SystemClock
+from streamvision.interfaces import SinkContext
+from streamvision.metrics import SinkStats
+from streamvision.sinks.delivery import Delivery
+from streamvision.sinks.jsonl import JsonlSink
+from streamvision.sinks.store import EventStore
+from tests.sinks.samples import event, number_of
+
+
+def main(folder: Path, last: int) -> None:
+    store = EventStore(folder / "events.db", SystemClock(), host="h")
+    sink = JsonlSink(JsonlSink.Options(path="events.jsonl"), SinkContext("log", folder))
+    delivery = Delivery("log", sink, store, SinkStats("log"), SystemClock(), lambda stage: None, batch=16)
+    delivery.start()
+    newest = store.latest(1)
+    number = number_of(newest[0].json) + 1 if newest else 0
+    while number < last:
+        store.append([event(number + offset) for offset in range(number % 5 + 1)])
+        number += number % 5 + 1
+        store.reserve_ids("gate", 1)
+    store.flush()
+    delivery.stop(30)
+    delivery.join(30)
+    store.close()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]))
