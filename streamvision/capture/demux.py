@@ -104,13 +104,14 @@ class _Progress:
 
 
 class Demuxer:
-    """Reads one video stream of one container. For one thread."""
+    """Reads one video stream of one container. For one thread. ``received_bytes`` counts compressed video."""
 
     def __init__(self, medium: Medium, clock: Clock) -> None:
         self.medium = medium
         self._clock = clock
         self._container: InputContainer | None = None
         self._stream: VideoStream | None = None
+        self.received_bytes = 0
         self._packets: Iterator[Packet[VideoStream]] = iter(())
         self._progress = _Progress()
 
@@ -211,6 +212,7 @@ class Demuxer:
 
     def _decode(self, packet: Packet[VideoStream], arrival: Arrival) -> list[SourcePicture]:
         packet.opaque = arrival
+        self.received_bytes += packet.size
         if packet.is_corrupt:
             self._progress.damage.hurt(_pts_s(packet), arrival.received_s)
         if packet.has_sidedata("encryption_info"):

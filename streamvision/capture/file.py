@@ -7,13 +7,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import ClassVar, Final, Literal
-from urllib.parse import unquote, urlsplit
 
 from av.container import InputContainer
 from pydantic import BaseModel, ConfigDict
 
 from streamvision.capture.demux import Demuxer, Medium
 from streamvision.clock import Clock
+from streamvision.config.sources import local_path
 from streamvision.errors import SourceNotFound, UnsupportedMedia
 from streamvision.interfaces import SourcePicture
 
@@ -39,7 +39,7 @@ class FileSource:
 
     def __init__(self, url: str, options: Options, clock: Clock) -> None:
         self.options = options
-        self.path = local_path(url)
+        self.path = Path(local_path(url)).absolute()
         self.started_at: datetime | None = None
         # "file:" and the whitelist keep a name like "concat:..." and a playlist's references away from FFmpeg's
         # protocols, so that a file can open nothing but local files.
@@ -79,13 +79,6 @@ class FileSource:
     def close(self) -> None:
         """Close the file; idempotent."""
         self._demuxer.close()
-
-
-def local_path(url: str) -> Path:
-    """Return the path that a plain name or a ``file:`` URL means."""
-    if url.startswith("file:"):
-        return Path(unquote(urlsplit(url).path)).absolute()
-    return Path(url).absolute()
 
 
 def _start(container: InputContainer, path: Path) -> datetime:
