@@ -348,7 +348,7 @@ def test_the_pages_files_are_sent_again_only_when_they_have_changed(client: http
 
 
 def test_the_page_refers_to_nothing_outside(client: httpx.Client) -> None:
-    for path in ("/", "/static/page.js", "/static/page.css", "/static/icon.svg"):
+    for path in ("/", *(f"/static/{name}" for name in ("page.js", "events.js", "words.js", "page.css", "icon.svg"))):
         text = client.get(path).text.replace("http://www.w3.org/2000/svg", "")  # the name of a language, not a place
         assert not re.search(r"""https?:|wss?:|["'(]//|@import""", text)
 
