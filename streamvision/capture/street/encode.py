@@ -104,8 +104,10 @@ class LiveStreet:
         try:
             with self._writer:
                 self._film()
-        except OSError:  # the reader has gone: that is how a live street is closed
-            log.debug("street_closed", seed=self._spec.seed)
+        except (OSError, av.FFmpegError) as error:
+            # A reader that has gone is how a live street is closed; anything else the reader sees as the end.
+            if not self._stop.is_set():
+                log.error("street_failed", seed=self._spec.seed, error=str(error))
 
     def _film(self) -> None:
         painter = Painter(self._spec.seed, self._spec.size_wh)

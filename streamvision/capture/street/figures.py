@@ -20,8 +20,8 @@ from streamvision.types import UInt8
 
 Ink = tuple[float, float, float]
 """BGR, 0-255."""
-SUN = np.array([-0.42, -0.52, 0.74])
-"""Direction from the ground to the sun; shadows fall to the right and away from the camera."""
+SUN = np.array([-0.37, -0.2, 0.907])
+"""Direction from the ground to the sun; shadows are short and fall to the right."""
 _SHIFT = 4
 _UNIT = 1 << _SHIFT
 
