@@ -46,8 +46,8 @@ def events(
 
     if config is not None and state_dir is not None:
         raise UsageError("--config and --state-dir say the same thing", remedy="give one of them")
-    log = EventLog(_folder(config, state_dir) / FILE_NAME)
     query = _Query(stream, _prefix(kind), _start(since), limit)
+    log = EventLog(_folder(config, state_dir) / FILE_NAME)
     try:
         newest = log.last_position()
         seen = max(newest, _show(query.past(log), as_json))

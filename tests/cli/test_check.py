@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from streamvision.cli import app
+from streamvision.errors import ConfigError
+from streamvision.resources import shipped
+
+ENV = {"CAM_USER": "operator", "CAM_PASSWORD": "s3cret/word"}
+
+MISTAKES = """\
+streams:
+  - id: a
+    url: a.mp4
+    lop: true
+    rules: [{name: r, type: zone, zone: z, classes: [object]}]
+"""
+
+
+@pytest.mark.parametrize("name", ["demo", "surveillance", "driving"])
+def test_shipped_configurations_are_right(name):
+    result = CliRunner().invoke(
+        app, ["check", str(shipped("configs") / f"{name}.yaml")], env=ENV, catch_exceptions=False
+    )
+    assert result.exit_code == 0
+    assert f"{name}.yaml: OK" in result.output
+    assert "s3cret" not in result.output
+    assert "operator" not in result.output
+
+
+def test_problems_come_with_their_places(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(MISTAKES)
+    with pytest.raises(ConfigError) as caught:
+        CliRunner().invoke(app, ["check", str(path)], catch_exceptions=False)
+    assert [(one.line, one.column) for one in caught.value.problems] == [(4, 5), (5, 41)]
+
+
+def test_the_program_exits_with_2_and_says_nothing_but_the_problems(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(MISTAKES)
+    done = subprocess.run(
+        [sys.executable, "-m", "streamvision", "check", str(path)],
+        capture_output=True, text=True, timeout=60, env={**os.environ, "NO_COLOR": "1"}, cwd=Path(__file__).parents[2],
+        check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        f"{path}:4:5: unknown key 'lop' for a file source; did you mean 'loop'?",
+        f"{path}:5:41: there is no zone 'z'; zones of this stream: none",
+    ]
+    assert done.stdout == ""
