@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from streamvision import plugins
 from streamvision.engine import models
-from streamvision.engine.backends import CompiledNetwork, Network
+from streamvision.engine.backends import CompiledNetwork, Network, Precision
 from streamvision.engine.decoders import NetworkShape
 from streamvision.engine.manifest import Manifest
 from streamvision.engine.network import NetworkEngine
@@ -20,7 +20,8 @@ from streamvision.interfaces import Decoder, Engine
 AUTO = "auto"
 PREFERENCE = ("openvino", "onnxruntime")
 """What ``auto`` tries, fastest on a CPU first."""
-PRECISIONS = (AUTO, "fp32")
+PRECISIONS: dict[str, Precision] = {AUTO: "fp32", "fp32": "fp32", "bf16": "bf16"}
+"""What ``precision`` may be. ``auto`` never trades accuracy for speed unasked."""
 
 _log = structlog.get_logger(__name__)
 
@@ -46,7 +47,7 @@ def build_engine(
         from streamvision.engine.motion import MotionEngine
 
         return MotionEngine(manifest)
-    network = Network(manifest.name, models.require(manifest), manifest.input)
+    network = Network(manifest.name, models.require(manifest), manifest.input, PRECISIONS[precision])
     compiled = _first_usable(network, PREFERENCE if backend == AUTO else (backend,), backend_options or {})
     try:
         decoder = _decoder(manifest, compiled, decoder_options or {})

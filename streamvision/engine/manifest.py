@@ -196,11 +196,6 @@ def labels_of(name_or_path: str) -> tuple[str, ...]:
     return load(name_or_path).labels
 
 
-def labels_of(name_or_path: str | Path) -> tuple[str, ...]:
-    """Return the class names of a manifest; see `load`."""
-    return load(name_or_path).labels
-
-
 def _parse(path: Path) -> CommentedMap:
     try:
         document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))

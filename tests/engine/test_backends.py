@@ -14,7 +14,8 @@ import pytest
 
 from streamvision.engine.backends import CompiledNetwork, Network, Outputs, RequestPool, picture_shape
 from streamvision.engine.backends.onnxruntime import OnnxRuntimeBackend
-from streamvision.engine.backends.openvino import OpenVinoBackend
+from streamvision.engine.backends.openvino import OpenVinoBackend, check_precision
+from streamvision.engine.manifest import ModelInput
 from streamvision.errors import BackendUnavailable, EngineError, ManifestError
 from streamvision.types import UInt8
 from tests.engine import networks
@@ -241,6 +242,17 @@ def test_the_number_of_workers_can_be_chosen(tmp_path: Path, backend: Any) -> No
     built = backend(networks.network(path, size=SIZE), backend.Options(workers=1))
     assert built.in_flight == {"openvino": 2, "onnxruntime": 1}[built.name]
     built.close()
+
+
+def test_a_cpu_without_bfloat16_is_not_asked_for_it() -> None:
+    class OldCpu:
+        def get_property(self, device: str, name: str) -> list[str]:
+            return ["FP32", "INT8"]
+
+    spec = ModelInput(size=SIZE)
+    check_precision(OldCpu(), Network("test", Path(), spec))
+    with pytest.raises(BackendUnavailable, match="does not compute in bfloat16; set precision"):
+        check_precision(OldCpu(), Network("test", Path(), spec, "bf16"))
 
 
 def test_submit_waits_for_a_free_request() -> None:

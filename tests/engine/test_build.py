@@ -99,6 +99,22 @@ def test_without_any_backend_every_reason_is_given(toy: manifest.Manifest, monke
         build_engine(toy)
 
 
+def test_bfloat16_is_used_where_the_cpu_has_it(toy: manifest.Manifest) -> None:
+    try:
+        engine = build_engine(toy, backend="openvino", precision="bf16")
+    except BackendUnavailable as error:
+        pytest.skip(str(error))
+    assert "(CPU, bf16, " in engine.description
+    frames = batch()
+    assert len(engine.decode(frames, engine.submit(frames).result(20))[0]) == 2
+    engine.close()
+
+
+def test_a_backend_without_bfloat16_says_so(toy: manifest.Manifest) -> None:
+    with pytest.raises(BackendUnavailable, match="does not compute in bf16"):
+        build_engine(toy, backend="onnxruntime", precision="bf16")
+
+
 def test_a_named_backend_is_not_replaced(toy: manifest.Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(BackendUnavailable, match="OpenVINO"):
@@ -109,7 +125,7 @@ def test_a_named_backend_is_not_replaced(toy: manifest.Manifest, monkeypatch: py
     ("arguments", "error", "words"),
     [
         ({"backend": "openvina"}, PluginError, "did you mean 'openvino'"),
-        ({"precision": "int8"}, UsageError, "choose from auto, fp32"),
+        ({"precision": "int8"}, UsageError, "choose from auto, fp32, bf16"),
         ({"backend_options": {"wrokers": 2}}, UsageError, "option 'wrokers' of backend 'openvino'"),
         ({"decoder_options": {"iou": 2}}, UsageError, "option 'iou' of decoder 'yolo'"),
     ],

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,7 @@ from streamvision.errors import EngineError, ManifestError
 from streamvision.interfaces import Backend
 from streamvision.types import UInt8
 
+Precision = Literal["fp32", "bf16"]
 Outputs = list[NDArray[Any]]
 Infer = Callable[[UInt8], Outputs]
 """One request: a picture in, outputs that belong to the caller out. Never called by two threads at once."""
@@ -24,11 +25,12 @@ Infer = Callable[[UInt8], Outputs]
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """A verified network file and the manifest's word on its input."""
+    """A verified network file, the manifest's word on its input, and the numbers to compute with."""
 
     model: str
     path: Path
     input: ModelInput
+    precision: Precision = "fp32"
 
     def check_input(self, shape: Sequence[int | None], dtype: str) -> None:
         """Compare the network's own input with the manifest; None fits anything. Raises `ManifestError`."""

@@ -54,6 +54,12 @@ class OnnxRuntimeBackend:
 
 
 def _session(network: Network) -> Any:
+    if network.precision != "fp32":
+        raise BackendUnavailable(
+            f"ONNX Runtime does not compute in {network.precision} on CPUs",
+            where=network.model,
+            remedy="set precision to fp32 or auto",
+        )
     try:
         import onnxruntime as ort
     except ImportError as error:
