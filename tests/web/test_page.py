@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -267,3 +269,26 @@ def test_the_page_is_complete_in_the_package() -> None:
 
     folder = Path(app.__file__).parent / "static"
     assert {file.name for file in folder.iterdir()} == {name for name, _ in app._FILES.values()}
+
+
+@pytest.mark.parametrize(
+    ("kind", "phase", "data", "words"),
+    [
+        ("zone", "end", {"reason": "left"}, "person 17 left yard, after 4.2 s"),
+        ("zone", "end", {"reason": "lost"}, "person 17 last seen in yard, after 4.2 s"),
+        ("line", "instant", {"direction": "b_to_a"}, "person 17 crossed fence, b to a"),
+        ("outage", "start", {"track": None, "cause": "connection refused"}, "camera lost, connection refused"),
+        ("outage", "end", {"track": None, "evidence": {"outage_s": 75}}, "camera is back, after 75 s"),
+        ("queue", "update", {"track": None}, "queue update"),
+    ],
+)
+def test_events_are_told_in_words(
+    page: Chrome, board: FakeBoard, kind: str, phase: str, data: dict[str, object], words: str
+) -> None:
+    one = board.events.add(kind, phase)
+    body = json.loads(one.json)
+    body["data"] |= data
+    board.events.kept = [replace(one, json=json.dumps(body))]
+    with serving(board) as base:
+        page.get(base)
+        until(page, lambda: text(page, ".event-what") == words)

@@ -29,13 +29,15 @@ export function describe(event) {
   const who = data.track ? `${data.track.class} ${data.track.id}` : "";
   const where = data.zone || data.line || "";
   const verbs = {
-    "zone.start": `${who} entered ${where}`, "zone.update": `${who} is in ${where}`, "zone.end": `${who} left ${where}`,
+    "zone.start": `${who} entered ${where}`, "zone.update": `${who} is in ${where}`,
+    "zone.end": data.reason && data.reason !== "left" ? `${who} last seen in ${where}` : `${who} left ${where}`,
     "line.instant": `${who} crossed ${where}`, "outage.start": "camera lost", "outage.end": "camera is back",
   };
-  const dwell = data.evidence && data.evidence.dwell_s;
+  const { dwell_s, outage_s } = data.evidence || {};
+  const lasted = dwell_s ?? outage_s;
   const detail = [
     data.direction && String(data.direction).replaceAll("_", " "),
-    phase === "end" && typeof dwell === "number" && `after ${span(dwell)}`,
+    phase === "end" && typeof lasted === "number" && `after ${span(lasted)}`,
     data.cause && String(data.cause),
   ];
   const what = verbs[`${kind}.${phase}`] || [kind, phase === "instant" ? "" : phase, who].filter(Boolean).join(" ");
