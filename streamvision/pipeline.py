@@ -21,7 +21,7 @@ from streamvision import plugins
 from streamvision.analysis import AnalysisStage, Outages, StreamAnalyser, StreamOver
 from streamvision.batch import Batcher, BatchPolicy
 from streamvision.capture.stream import CaptureOptions, StateChange, StreamCapture
-from streamvision.channel import Closed
+from streamvision.channel import Channel, Closed
 from streamvision.clock import Clock
 from streamvision.config import ModelSettings, Settings, SinkSettings, StreamSettings
 from streamvision.engine.build import build_engine
@@ -47,6 +47,10 @@ CAPTURE_ALLOWANCE_S = 60.0
 
 SINK_ALLOWANCE_S = 120.0
 """The same for sinks, which may have to wait for the outside."""
+
+
+CAPTURE_END_S = 4.0
+"""How long captures are given to end; a read from a silent camera may take longer, and is not waited for."""
 
 
 def new_id() -> str:
@@ -106,9 +110,11 @@ class Pipeline:
         self._clock = clock
         self._viewer = viewer
         self._rng = rng or random.Random()
+        self._inlets: dict[str, Channel[Frame]] = {}
         self._analysers: dict[str, StreamAnalyser] = {}
         self._analysis = AnalysisStage(self._analysers, store.append, self._publish, clock, self.heartbeats.beat)
         self._over: set[str] = set()
+        self._told: dict[str, tuple[StreamState, str]] = {}
         self._started = False
         for stream in settings.streams:
             metrics.stream(stream.id)
@@ -144,10 +150,8 @@ class Pipeline:
     def stop(self, deadline_s: float) -> bool:
         """End the captures, drain stage after stage, flush the outlets; False if the deadline cut that short."""
         left_s = partial(_left_s, self._clock, self._clock.monotonic() + deadline_s)
-        for capture in self.captures.values():
-            capture.stop()
-        drained = [capture.join(left_s() / 2) for capture in self.captures.values()]
-        drained += [lane.runner.join(left_s() * 2 / 3) for lane in self.lanes.values()]
+        self._end_captures(min(CAPTURE_END_S, left_s() / 3))
+        drained = [lane.runner.join(left_s() * 2 / 3) for lane in self.lanes.values()]
         self._analysis.input.close()
         drained.append(not self._started or self._analysis.join(left_s() * 2 / 3))
         drained.append(self._flush(left_s() * 2 / 3))
@@ -156,8 +160,7 @@ class Pipeline:
         drained += [not self._started or delivery.join(left_s()) for delivery in self.deliveries]
         for lane in self.lanes.values():
             lane.engine.close()
-        self._close_books()
-        return all(drained)
+        return self._close_books() and all(drained)
 
     @property
     def finished(self) -> bool:
@@ -218,6 +221,7 @@ class Pipeline:
         live = bool(source.live)
         overflow = partial(self._drop, "queue", "overflow")
         channel = lane.batcher.add(stream.id, live=live, on_overflow=overflow)
+        self._inlets[stream.id] = channel
         self._analysers[stream.id] = self._analyser(stream, lane)
         options = CaptureOptions(
             stream=stream.id,
@@ -285,18 +289,35 @@ class Pipeline:
             return False
         return True
 
-    def _close_books(self) -> None:
+    def _end_captures(self, timeout_s: float) -> None:
+        """Ask every capture to end. One that waits for a silent camera is left behind: it holds no picture."""
+        left_s = partial(_left_s, self._clock, self._clock.monotonic() + timeout_s)
+        for capture in self.captures.values():
+            capture.stop()
+        for stream, capture in self.captures.items():
+            if not capture.join(left_s()):
+                log.warning("left behind while it waits for its camera", stream=stream)
+                self._inlets[stream].close()
+
+    def _close_books(self) -> bool:
+        """Tell every stream's books; False if a picture's fate is unknown."""
         for stream, stats in self.metrics.streams.items():
             log.info(
                 "books", stream=stream, decoded=stats.decoded, analysed=stats.analysed,
                 skipped=sum(stats.skipped.values()), dropped=sum(stats.dropped.values()), in_flight=stats.in_flight,
+                causes={"/".join(where): count for where, count in stats.dropped.items()},
             )  # fmt: skip
+        return not any(stats.in_flight for stats in self.metrics.streams.values())
 
     def _drop(self, stage: str, reason: str, frame: Frame) -> None:
         self.metrics.stream(frame.info.stream).drop(stage, reason)
 
     def _on_state(self, outages: Outages, change: StateChange) -> None:
-        log.info("stream", stream=change.stream, state=str(change.new), reason=change.reason, cause=change.cause)
+        # A camera that is away for a week is tried every few seconds; only what is new is worth a line.
+        told = (change.new, change.reason)
+        if change.new is not StreamState.CONNECTING and self._told.get(change.stream) != told:
+            self._told[change.stream] = told
+            log.info("stream", stream=change.stream, state=str(change.new), reason=change.reason, cause=change.cause)
         if events := outages.update(change):
             self.store.append(events)
 

@@ -3,7 +3,8 @@
 Arrows point to importers:
 
     errors, types, geometry, clock, units, redact <- interfaces, channel, config, plugins, metrics, health, resources,
-    draw, notify <- capture | batch | engine | track | rules | sinks | web <- analysis, pipeline <- daemon <- cli
+    draw, notify <- capture | batch | engine | track | rules | sinks | record | web <- analysis, pipeline, offline,
+    status <- daemon, benchmark <- cli
 
 Siblings never import each other, and an outside library belongs to the folders that are named for it.
 """
@@ -24,15 +25,15 @@ ROOT = Path(streamvision.__file__).parent
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "types", "geometry", "clock", "units", "redact", "resources"}),
     frozenset({"interfaces", "channel", "config", "plugins", "metrics", "health", "draw", "notify"}),
-    frozenset({"capture", "batch", "engine", "track", "rules", "sinks", "web"}),
-    frozenset({"analysis", "pipeline"}),
-    frozenset({"daemon"}),
-    frozenset({"cli"}),
+    frozenset({"capture", "batch", "engine", "track", "rules", "sinks", "record", "web"}),
+    frozenset({"analysis", "pipeline", "offline", "status"}),
+    frozenset({"daemon", "benchmark"}),
+    frozenset({"cli", "__main__"}),
 )
 SIBLINGS = LAYERS[2]
 
 LIBRARIES: dict[str, set[str]] = {
-    "av": {"capture", "cli"},
+    "av": {"capture", "record"},
     "cv2": {"capture", "draw", "engine"},
     "numpy": {"types", "geometry", "interfaces", "draw", "capture", "engine", "track", "rules", "analysis", "cli"},
     "openvino": {"engine"},
@@ -40,7 +41,7 @@ LIBRARIES: dict[str, set[str]] = {
     "pycocotools": {"cli"},
     "scipy": {"track"},
     "ruamel": {"config", "engine"},
-    "pydantic": {"config", "units", "capture", "engine", "track", "rules", "sinks"},
+    "pydantic": {"config", "units", "capture", "engine", "track", "rules", "sinks", "pipeline"},
     "pydantic_core": {"config", "units"},
     "prometheus_client": {"metrics"},
     "starlette": {"web"},

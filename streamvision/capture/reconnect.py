@@ -100,9 +100,9 @@ class Connection:
             self._go(StreamState.AUTH_FAILED, error.reason, str(error), now_s)
             self._auth_attempt += 1
             return self._backoff.auth_wait_s(self._auth_attempt - 1, self._rng)
-        if self.state is StreamState.LIVE and isinstance(error, TimedOut):
-            self._go(StreamState.STALLED, error.reason, str(error), now_s)
-        self._go(StreamState.BACKING_OFF, error.reason, str(error), now_s)
+        # A camera that fell silent shows as stalled until the next attempt; failing again, it is backed off from.
+        stalled = self.state is StreamState.LIVE and isinstance(error, TimedOut)
+        self._go(StreamState.STALLED if stalled else StreamState.BACKING_OFF, error.reason, str(error), now_s)
         self._attempt += 1
         return self._backoff.wait_s(self._attempt - 1, now_s - lost_s, self._rng)
 

@@ -17,7 +17,7 @@ ALLOWED = {
     S.STOPPED: {S.CONNECTING},
     S.CONNECTING: {S.LIVE, S.BACKING_OFF, S.AUTH_FAILED, S.STOPPED},
     S.LIVE: {S.STALLED, S.BACKING_OFF, S.AUTH_FAILED, S.STOPPED},
-    S.STALLED: {S.BACKING_OFF, S.STOPPED},
+    S.STALLED: {S.CONNECTING, S.STOPPED},
     S.BACKING_OFF: {S.CONNECTING, S.STOPPED},
     S.AUTH_FAILED: {S.CONNECTING, S.STOPPED},
 }
@@ -33,7 +33,7 @@ def connection(seed: int = 1) -> tuple[Connection, list[StateChange]]:
     [
         (ConnectError("refused"), False, [S.CONNECTING, S.BACKING_OFF]),
         (TimedOut("no answer"), False, [S.CONNECTING, S.BACKING_OFF]),
-        (TimedOut("silent"), True, [S.CONNECTING, S.LIVE, S.STALLED, S.BACKING_OFF]),
+        (TimedOut("silent"), True, [S.CONNECTING, S.LIVE, S.STALLED]),
         (EndOfStream("over"), True, [S.CONNECTING, S.LIVE, S.BACKING_OFF]),
         (AuthFailed("no"), False, [S.CONNECTING, S.AUTH_FAILED]),
         (AuthFailed("no"), True, [S.CONNECTING, S.LIVE, S.AUTH_FAILED]),

@@ -164,7 +164,7 @@ def test_a_live_source_is_opened_again_for_every_cause() -> None:
     rig = Rig(sources)
     frames = rig.run()
     assert rig.states == [
-        "connecting", "backing_off", "connecting", "auth_failed", "connecting", "live", "stalled", "backing_off",
+        "connecting", "backing_off", "connecting", "auth_failed", "connecting", "live", "stalled",
         "connecting", "live", "backing_off", "connecting", "live", "backing_off", "connecting", "stopped",
     ]  # fmt: skip
     assert rig.stats.reconnects == {"connect": 1, "auth": 1, "timeout": 1, "end": 1, "broken": 1}

@@ -108,9 +108,10 @@ def test_a_frozen_server_is_a_stall_and_comes_back(data: Path, neighbour: RtspSe
 
             def lost() -> bool:
                 seen.append(state(pipeline, "cam"))
-                return state(pipeline, "cam") not in {StreamState.LIVE, StreamState.STALLED}
+                return state(pipeline, "cam") is StreamState.BACKING_OFF
 
             wait_until(lost, 20, pipeline)
+            assert StreamState.STALLED in seen
             assert pipeline.metrics.stream("cam").reconnects["timeout"] >= 1
             before = pipeline.metrics.stream("cam").analysed
             server.thaw()

@@ -48,5 +48,5 @@ def test_an_odd_size_loses_its_last_row_and_column(tmp_path: Path):
 
 @pytest.mark.parametrize("name", ["nowhere/out.mp4", "out.unknown"])
 def test_a_place_that_cannot_be_written_is_a_clear_error(tmp_path: Path, name: str):
-    with pytest.raises(UsageError, match="OUT.mp4"):
+    with pytest.raises(UsageError, match=r"OUT\.mp4"):
         VideoWriter(tmp_path / name)
