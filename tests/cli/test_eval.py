@@ -35,7 +35,9 @@ class PlainRunner:
 
         anchors = [(x, y, s) for s in (8, 16, 32) for y in range(SIZE // s) for x in range(SIZE // s)]
         self._cells = np.array(anchors)
-        self._session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = 1
+        self._session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
 
     def detect(self, path: Path) -> list[tuple[list[float], float, int]]:
         picture = cv2.imread(str(path))
@@ -55,8 +57,9 @@ class PlainRunner:
 
 def plain_nms(boxes: Any, scores: Any, classes: Any) -> list[tuple[list[float], float, int]]:
     found = []
-    for class_id in set(classes[scores > 0.001]):
-        order = [i for i in np.argsort(-scores, kind="stable") if classes[i] == class_id and scores[i] > 0.001]
+    ranked = [index for index in np.argsort(-scores, kind="stable") if scores[index] > 0.001]
+    for class_id in set(classes[ranked]):
+        order = [index for index in ranked if classes[index] == class_id]
         while order:
             best, rest = order[0], np.array(order[1:], int)
             found.append((boxes[best].tolist(), float(scores[best]), int(class_id)))

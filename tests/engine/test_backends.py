@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from streamvision.engine import manifest, models
 from streamvision.engine.backends import CompiledNetwork, Network, Outputs, RequestPool, picture_shape
 from streamvision.engine.backends.onnxruntime import OnnxRuntimeBackend
 from streamvision.engine.backends.openvino import OpenVinoBackend, check_precision
@@ -323,3 +324,17 @@ def test_openvino_is_loaded_without_its_telemetry(tmp_path: Path) -> None:
     result = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, timeout=60)
     assert result.returncode == 0, result.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+def test_backends_agree_on_a_real_network(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMVISION_MODELS", str(data / "models"))
+    nano = manifest.load("yolox-nano")
+    network = Network(nano.name, models.require(nano), nano.input)
+    (picture,) = pictures(1, (416, 416, 3))
+    answers = []
+    for backend in REAL:
+        built = backend(network, backend.Options(workers=1))
+        answers.append(built.submit([picture]).result(WAIT_S)[0])
+        built.close()
+    assert answers[0].shape == (1, 3549, 85)
+    np.testing.assert_allclose(answers[0], answers[1], atol=2e-3)

@@ -4,7 +4,7 @@ Why so, measured with yolox-nano: one-thread streams spend less CPU time per inf
 threads, and one request more than streams keeps each stream busy while an answer is handed over. Pinning stays
 off, because decoding threads and other processes want the same CPUs. The precision is always stated, because the
 plug-in would take bfloat16 wherever a CPU has it, and the same model then sees different things on two machines.
-Asked for, bfloat16 takes a fifth less CPU time (yolox-nano, AVX-512) and loses half a hundredth of the AP.
+Asked for, bfloat16 takes a fifth less CPU time (yolox-nano, AVX-512) and loses half a percent of its AP.
 """
 
 from __future__ import annotations
