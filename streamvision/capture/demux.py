@@ -176,7 +176,8 @@ class Demuxer:
             )
         except av.error.FFmpegError as error:
             elapsed_s = self._clock.monotonic() - began_s
-            raise opening_error(error, self.medium.url, elapsed_s, self.medium.open_s) from error
+            verify = self.medium.options.get("tls_verify") != "0"
+            raise opening_error(error, self.medium.url, elapsed_s, self.medium.open_s, tls_verify=verify) from error
 
     def _prepare(self, stream: VideoStream) -> None:
         for other in self.container.streams:

@@ -89,12 +89,20 @@ def hide_credentials(error: av.error.FFmpegError) -> None:
     error.args = tuple(redact_url(part) if isinstance(part, str) else part for part in error.args)
 
 
-def opening_error(error: av.error.FFmpegError, url: str, elapsed_s: float, deadline_s: float) -> CaptureError:
+def opening_error(
+    error: av.error.FFmpegError, url: str, elapsed_s: float, deadline_s: float, *, tls_verify: bool = True
+) -> CaptureError:
     """Return the typed error of a failed open; may connect once more to tell an unreachable server from bad data."""
     found = capture_error(error, url, elapsed_s, deadline_s)
     if type(found) in (BrokenMedia, CaptureError) and urlsplit(url).scheme in _PORTS:
-        return _unreachable(url, deadline_s - elapsed_s) or found
+        return _unreachable(url, deadline_s - elapsed_s, tls_verify) or found
     return found
+
+
+def tls_options(verify: bool) -> dict[str, str]:
+    """Return FFmpeg's options for checking a server's certificate against the authorities of this machine."""
+    authorities = ssl.get_default_verify_paths().cafile
+    return {"tls_verify": str(int(verify)), **({"ca_file": authorities} if verify and authorities else {})}
 
 
 def reading_error(
@@ -122,11 +130,11 @@ def _meaning(error: av.error.FFmpegError) -> _Meaning:
     return CaptureError, f"FFmpeg cannot read it: {reason}", None
 
 
-def _unreachable(url: str, timeout_s: float) -> CaptureError | None:
+def _unreachable(url: str, timeout_s: float, tls_verify: bool) -> CaptureError | None:
     """Connect as FFmpeg should have done; return why that fails, None if it does not."""
     parts, where = urlsplit(url), redact_url(url)
     try:
-        _connect(parts, timeout_s)
+        _connect(parts, timeout_s, tls_verify)
     except TimeoutError:
         return TimedOut("the server does not answer", where=where)
     except socket.gaierror:
@@ -142,8 +150,8 @@ def _unreachable(url: str, timeout_s: float) -> CaptureError | None:
     return None
 
 
-def _connect(parts: SplitResult, timeout_s: float) -> None:
+def _connect(parts: SplitResult, timeout_s: float, tls_verify: bool) -> None:
     address = (parts.hostname or "", parts.port or _PORTS[parts.scheme])
     with socket.create_connection(address, max(timeout_s, _SLACK_S)) as plain:
-        if parts.scheme in _TLS:
+        if parts.scheme in _TLS and tls_verify:
             ssl.create_default_context().wrap_socket(plain, server_hostname=parts.hostname).close()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar, Final
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from streamvision import __version__
 from streamvision.capture.demux import Demuxer, Medium
+from streamvision.capture.faults import tls_options
 from streamvision.clock import Clock
 from streamvision.interfaces import SourcePicture
 from streamvision.units import PositiveSeconds
@@ -46,7 +46,7 @@ class HttpSource:
                 "user_agent": f"streamvision/{__version__}",
                 "fpsprobesize": "0",
                 "analyzeduration": "500000",
-                **_tls(options.tls_verify),
+                **tls_options(options.tls_verify),
             },
         )
         self._demuxer = Demuxer(medium, clock)
@@ -70,8 +70,3 @@ class HttpSource:
     def close(self) -> None:
         """Hang up; idempotent."""
         self._demuxer.close()
-
-
-def _tls(verify: bool) -> dict[str, str]:
-    authorities = ssl.get_default_verify_paths().cafile
-    return {"tls_verify": str(int(verify)), **({"ca_file": authorities} if verify and authorities else {})}

@@ -9,7 +9,7 @@ import av.error
 from pydantic import BaseModel, ConfigDict
 
 from streamvision.capture.demux import Demuxer, Medium
-from streamvision.capture.faults import refuses_transport
+from streamvision.capture.faults import refuses_transport, tls_options
 from streamvision.clock import Clock
 from streamvision.errors import CaptureError
 from streamvision.interfaces import SourcePicture
@@ -37,13 +37,17 @@ class RtspSource:
     """A live camera. `transport` says which transport is in use once it is open."""
 
     class Options(BaseModel):
-        """``auto`` tries TCP, and UDP where the server refuses TCP. Deadlines are in seconds."""
+        """``auto`` tries TCP, and UDP where the server refuses TCP. Deadlines are in seconds.
+
+        ``tls_verify: false`` accepts a camera (rtsps) that signed its own certificate.
+        """
 
         model_config = ConfigDict(frozen=True, extra="forbid")
 
         transport: Literal["tcp", "udp", "auto"] = "tcp"
         open_timeout: PositiveSeconds = 10.0
         read_timeout: PositiveSeconds = 5.0
+        tls_verify: bool = True
 
     live: ClassVar[bool] = True
 
@@ -91,6 +95,11 @@ class RtspSource:
             read_s=self._options.read_timeout,
             live=True,
             format="rtsp",
-            options={"rtsp_transport": transport, **_LOW_LATENCY, **udp},
+            options={
+                "rtsp_transport": transport,
+                **_LOW_LATENCY,
+                **udp,
+                **tls_options(self._options.tls_verify),
+            },
         )
         return Demuxer(medium, self._clock)

@@ -15,7 +15,7 @@ from streamvision.errors import (
     SourceNotFound,
     TimedOut,
 )
-from tests.servers import LOGIN, http_camera, refused_port, silent_server
+from tests.servers import LOGIN, http_camera, refused_port, self_signed, silent_server
 
 from .media import encode, picture_sizes, read_all, read_some
 
@@ -124,3 +124,16 @@ def test_a_page_is_no_video(tmp_path: Path) -> None:
     with http_camera({"index.html": page}) as camera, pytest.raises(CaptureError) as caught:
         _source(camera.url("index.html")).open()
     assert caught.value.reason == "broken"
+
+
+def test_a_certificate_that_nobody_vouches_for_is_refused_unless_allowed(tmp_path: Path) -> None:
+    with http_camera(certificate=self_signed(tmp_path)) as camera:
+        with pytest.raises(ConnectError, match="certificate") as caught:
+            _source(camera.url("mjpeg")).open()
+        assert "tls_verify" in str(caught.value)
+        source = _source(camera.url("mjpeg"), tls_verify=False)
+        source.open()
+        assert read_some(source, 2)
+        source.close()
+        with pytest.raises(SourceNotFound):
+            _source(camera.url("nobody"), tls_verify=False).open()

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import base64
 import io
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,6 +16,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+import pytest
 
 LOGIN = ("viewer", "s3cret")
 
@@ -34,8 +38,16 @@ class Camera(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, files: dict[str, Path], interval_s: float) -> None:
+    def handle_error(self, *_: object) -> None:
+        """Say nothing: clients that hang up in a handshake are what tests are about."""
+
+    def __init__(self, files: dict[str, Path], interval_s: float, certificate: Path | None) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
+        self.scheme = "https" if certificate else "http"
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(certificate)
+            self.socket = context.wrap_socket(self.socket, server_side=True)
         self.files, self.interval_s = files, interval_s
         self.closing = threading.Event()
         self.pictures = [jpeg(level) for level in range(0, 250, 25)]
@@ -43,7 +55,7 @@ class Camera(ThreadingHTTPServer):
     def url(self, path: str, login: tuple[str, str] | None = None) -> str:
         """Return the URL of a path."""
         userinfo = f"{login[0]}:{login[1]}@" if login else ""
-        return f"http://{userinfo}127.0.0.1:{self.server_port}/{path}"
+        return f"{self.scheme}://{userinfo}127.0.0.1:{self.server_port}/{path}"
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -98,9 +110,14 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def http_camera(files: dict[str, Path] | None = None, interval_s: float = 0.04) -> Iterator[Camera]:
-    """Run a camera that speaks HTTP; ``interval_s`` lies between the pictures of its MJPEG streams."""
-    server = Camera(files or {}, interval_s)
+def http_camera(
+    files: dict[str, Path] | None = None, interval_s: float = 0.04, certificate: Path | None = None
+) -> Iterator[Camera]:
+    """Run a camera that speaks HTTP, or HTTPS with a ``certificate`` (and key, one PEM file).
+
+    ``interval_s`` lies between the pictures of its MJPEG streams.
+    """
+    server = Camera(files or {}, interval_s, certificate)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
@@ -134,6 +151,20 @@ def silent_server() -> Iterator[int]:
             thread.join()
             for connection in held:
                 connection.close()
+
+
+def self_signed(folder: Path) -> Path:
+    """Write a certificate that nobody else vouches for, with its key; skips the test where openssl is missing."""
+    if shutil.which("openssl") is None:
+        pytest.skip("no openssl: apt install openssl")
+    key, certificate = folder / "key.pem", folder / "certificate.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=camera",
+         "-keyout", str(key), "-out", str(certificate)],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    certificate.write_bytes(certificate.read_bytes() + key.read_bytes())
+    return certificate
 
 
 def refused_port() -> int:
