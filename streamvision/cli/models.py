@@ -140,7 +140,9 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("name", "task", "input", "licence", "file", "summary", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
+    for column in ("name", "task", "input", "licence", "file", "summary"):
+        table.add_column(column, overflow="fold", no_wrap=column == "name")
     for row in rows:
         name = f"{row['name']} (default)" if row["default"] else row["name"]
         size = "x".join(map(str, row["input"]))
