@@ -1,4 +1,4 @@
-"""A background model of one fixed camera's gray pictures: which pixels belong to something that moved.
+"""A background model of one fixed camera's colour pictures: which pixels belong to something that moved.
 
 A running mean and a running mean deviation per pixel, both learnt in seconds of media time, as in Wren et al.,
 Pfinder (PAMI 1997), with three things that real cameras need: exposure changes of the whole picture are divided
@@ -29,6 +29,10 @@ _UPHEAVAL = 0.6
 _SHADOW_DARKEST, _SHADOW_BRIGHTEST = 0.45, 0.97
 _SHADOW_ROUGHNESS = 0.045
 """Within a shadow the ratio to the background is this even (standard deviation within a small window)."""
+_SHADOW_TINT = 12
+"""How many gray levels a shadow may differ in colour from the darkened background."""
+_GREEN = 1
+"""The channel that stands for brightness, in BGR and in RGB."""
 _SMALLEST_SHADOW = 48
 """In pixels of the bounding box."""
 _TREMBLE = 0.35
@@ -47,7 +51,7 @@ class MotionOptions(BaseModel):
     """Seconds within which the background follows slow changes."""
     absorb: Annotated[float, Field(gt=0, le=86400)] = 120.0
     """Seconds after which something that stands still becomes background."""
-    min_contrast: Annotated[float, Field(ge=2, le=128)] = 14.0
+    min_contrast: Annotated[float, Field(ge=2, le=128)] = 12.0
     """Gray levels by which an object must differ from the background."""
     min_area: Annotated[float, Field(gt=0, lt=1)] = 0.0004
     """Smallest object as a share of the picture."""
@@ -65,19 +69,19 @@ class Foreground:
 
 
 class Background:
-    """The model of one stream; pictures are (h,w) uint8 of one size."""
+    """The model of one stream; pictures are (h,w,3) uint8 of one size."""
 
-    def __init__(self, gray: UInt8, media_s: float, options: MotionOptions) -> None:
+    def __init__(self, pixels: UInt8, media_s: float, options: MotionOptions) -> None:
         self._options = options
-        self._restart(_smooth(gray), media_s)
+        self._restart(_smooth(pixels), media_s)
 
-    def update(self, gray: UInt8, media_s: float) -> Foreground:
+    def update(self, pixels: UInt8, media_s: float) -> Foreground:
         """Compare a picture with the background, then learn from it."""
-        picture = _smooth(gray)
+        picture = _smooth(pixels)
         step_s = min(max(media_s - self._last_s, 0.0), _LONGEST_STEP_S)
         self._last_s = max(media_s, self._last_s)
         expected = cv2.convertScaleAbs(self._mean, alpha=self._exposure(picture))
-        contrast = cv2.absdiff(picture, expected)
+        contrast = _strongest(cv2.absdiff(picture, expected))
         mask = self._differs(contrast, expected)
         if cv2.countNonZero(mask) > _UPHEAVAL * mask.size:
             self._restart(picture, media_s)
@@ -88,7 +92,7 @@ class Background:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Height and width of the pictures."""
+        """Height, width and channels of the pictures."""
         return self._mean.shape
 
     def absorb(self, area: tuple[slice, slice], mask: UInt8) -> None:
@@ -104,21 +108,21 @@ class Background:
     def is_hole(self, area: tuple[slice, slice], mask: UInt8) -> bool:
         """Whether the outline is an edge of the background and not of what is seen now: something has left."""
         outline = cv2.morphologyEx(mask, cv2.MORPH_GRADIENT, _SQUARE)
-        now = _edges(self._seen[area].astype(np.float32), outline)
-        before = _edges(self._mean[area], outline)
+        now = _edges(self._seen[area][..., _GREEN].astype(np.float32), outline)
+        before = _edges(self._mean[area][..., _GREEN], outline)
         return before > 1.6 * now + 2.0
 
     def _restart(self, picture: UInt8, media_s: float) -> None:
         self._mean = picture.astype(np.float32)
-        self._deviation = np.full(picture.shape, 2.0, np.float32)
-        self._age = np.zeros(picture.shape, np.float32)
+        self._deviation = np.full(picture.shape[:2], 2.0, np.float32)
+        self._age = np.zeros(picture.shape[:2], np.float32)
         self._seen = picture
-        self._mask = np.zeros(picture.shape, np.uint8)
+        self._mask = np.zeros(picture.shape[:2], np.uint8)
         self._since_s = self._last_s = media_s
 
     def _exposure(self, picture: UInt8) -> float:
         """Return by how much the whole picture is brighter than its background: a median, so objects don't count."""
-        now, before = picture[4::8, 4::8], self._mean[4::8, 4::8]
+        now, before = picture[4::8, 4::8, _GREEN], self._mean[4::8, 4::8, _GREEN]
         quiet = self._mask[4::8, 4::8] == 0
         if np.count_nonzero(quiet) < 50:
             return 1.0
@@ -128,9 +132,10 @@ class Background:
         """Ask for more where the picture flickers, is bright (exposure), or has an edge (the camera trembles)."""
         limit = cv2.convertScaleAbs(self._deviation, alpha=_DEVIATIONS)
         limit = cv2.max(limit, np.float64(self._options.min_contrast))
-        edges = cv2.morphologyEx(expected, cv2.MORPH_GRADIENT, _SQUARE)
+        light = cv2.extractChannel(expected, _GREEN)
+        edges = cv2.morphologyEx(light, cv2.MORPH_GRADIENT, _SQUARE)
         limit = cv2.addWeighted(limit, 1.0, edges, _TREMBLE, 0.0)
-        limit = cv2.scaleAdd(expected, _GLARE, limit)
+        limit = cv2.scaleAdd(light, _GLARE, limit)
         return np.asarray(cv2.compare(contrast, limit, cv2.CMP_GT), np.uint8)
 
     def _without_shadows(self, picture: UInt8, expected: UInt8, mask: UInt8) -> UInt8:
@@ -165,14 +170,23 @@ class Background:
 
 
 def _shaded(picture: UInt8, expected: UInt8) -> NDArray[np.bool_]:
-    ratio = cv2.divide(picture, cv2.max(expected, 8.0), dtype=cv2.CV_32F)
+    """Return where a picture (h,w,3) is its background (h,w,3), evenly darkened and of the same colour."""
+    now, before = cv2.extractChannel(picture, _GREEN), cv2.extractChannel(expected, _GREEN)
+    ratio = cv2.divide(now, cv2.max(before, 8.0), dtype=cv2.CV_32F)
     mean, square = cv2.boxFilter(ratio, -1, (5, 5)), cv2.sqrBoxFilter(ratio, -1, (5, 5))
     even = square - mean * mean < _SHADOW_ROUGHNESS**2
-    return np.asarray(even & (mean > _SHADOW_DARKEST) & (mean < _SHADOW_BRIGHTEST))
+    tint = _strongest(cv2.absdiff(picture, np.asarray(expected * mean[..., None], np.uint8)))
+    return np.asarray(even & (mean > _SHADOW_DARKEST) & (mean < _SHADOW_BRIGHTEST) & (tint < _SHADOW_TINT))
 
 
-def _smooth(gray: UInt8) -> UInt8:
-    return np.asarray(cv2.GaussianBlur(gray, (3, 3), 0), np.uint8)
+def _strongest(picture: UInt8) -> UInt8:
+    """Return the largest channel (h,w) of each pixel."""
+    first, second, third = cv2.split(picture)
+    return np.asarray(cv2.max(cv2.max(first, second), third), np.uint8)
+
+
+def _smooth(pixels: UInt8) -> UInt8:
+    return np.asarray(cv2.GaussianBlur(pixels, (3, 3), 0), np.uint8)
 
 
 def _edges(picture: NDArray[np.float32], where: UInt8) -> float:

@@ -18,6 +18,7 @@ from streamvision.types import Batch, Detections, Float32, Frame, UInt8
 _HOLE_AFTER_S = 1.5
 """A thing that has not moved for so long may be the hole that something left."""
 _MAX_BATCH = 8
+_SPECK = np.ones((2, 2), np.uint8)
 _PIECE = 0.4
 """A box with less than this share of its neighbour's area may be a piece of the same object."""
 
@@ -34,9 +35,9 @@ class MotionEngine:
             first = error.errors()[0]
             key = ".".join(map(str, first["loc"]))
             raise ManifestError(f"options.{key}: {first['msg']}", where=str(manifest.path or manifest.name)) from error
-        if manifest.input.channels != 1 or len(manifest.labels) != 1:
+        if manifest.input.channels != 3 or len(manifest.labels) != 1:
             raise ManifestError(
-                "motion sees gray pictures and has one label", where=str(manifest.path or manifest.name)
+                "motion sees colour pictures and has one label", where=str(manifest.path or manifest.name)
             )
         self.input = manifest.input.spec()
         self.labels = manifest.labels
@@ -65,12 +66,12 @@ class MotionEngine:
 
     def _moving(self, frame: Frame) -> Float32:
         (left, top), (width, height) = frame.letterbox.offset_xy, frame.letterbox.inner_wh
-        gray = frame.pixels[top : top + height, left : left + width]
+        inner = frame.pixels[top : top + height, left : left + width]
         background = self._backgrounds.get(frame.info.stream)
-        if background is None or background.shape != gray.shape:
-            background = Background(gray, frame.info.media_s, self._options)
+        if background is None or background.shape != inner.shape:
+            background = Background(inner, frame.info.media_s, self._options)
             self._backgrounds[frame.info.stream] = background
-        boxes = find_objects(background, background.update(gray, frame.info.media_s), self._options)
+        boxes = find_objects(background, background.update(inner, frame.info.media_s), self._options)
         return boxes + np.array([left, top, left, top, 0], np.float32)
 
 
@@ -91,9 +92,8 @@ def find_objects(background: Background, seen: Foreground, options: MotionOption
 
 def _tidied(mask: UInt8, unit: int) -> UInt8:
     """Drop specks, close gaps; people are taller than wide, and so are the gaps in them."""
-    speck = np.ones((2, 2), np.uint8)
     gap = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * unit - 1, 2 * unit + 1))
-    return np.asarray(cv2.morphologyEx(cv2.morphologyEx(mask, cv2.MORPH_OPEN, speck), cv2.MORPH_CLOSE, gap), np.uint8)
+    return np.asarray(cv2.morphologyEx(cv2.morphologyEx(mask, cv2.MORPH_OPEN, _SPECK), cv2.MORPH_CLOSE, gap), np.uint8)
 
 
 def _object(
