@@ -34,7 +34,11 @@ _UDP: Final = {
 
 
 class RtspSource:
-    """A live camera. `transport` says which transport is in use once it is open."""
+    """A live camera. `transport` says which transport is in use once it is open.
+
+    FFmpeg's parser knows that a picture is whole when the next one begins, so ``received_s`` (and the delay) is one
+    picture interval after the picture's last packet; the sender's time is that of the picture itself.
+    """
 
     class Options(BaseModel):
         """``auto`` tries TCP, and UDP where the server refuses TCP. Deadlines are in seconds.
