@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvision.draw import Trails, annotate, colour_of, conceal, ink_on, put_label, text_px
+from streamvision.draw import Trails, annotate, colour_of, ink_on, put_label, text_px
 from streamvision.draw import text as text_module
 from streamvision.types import Analysis, ClockSource, Detections, FrameInfo, Tracks
 
@@ -178,14 +178,6 @@ def test_trails_are_drawn() -> None:
     picture = grey()
     seen = changed(picture, annotate(picture, analysis(), trails=trails.snapshot(), header=False))
     assert seen[298:303, 20:260].any(axis=0).all()
-
-
-def test_masks_hide_every_pixel_inside() -> None:
-    rng = np.random.default_rng(1)
-    picture = rng.integers(0, 255, (360, 640, 3), np.uint8)
-    hidden = conceal(picture, [[(0.25, 0.25), (0.75, 0.25), (0.75, 0.75), (0.25, 0.75)]])
-    assert len(np.unique(hidden[90:270, 160:480].reshape(-1, 3), axis=0)) == 1
-    assert (hidden[:88] == picture[:88]).all()
 
 
 @given(st.integers(-80, 120), st.integers(-40, 80), st.text(max_size=12))

@@ -7,7 +7,7 @@ the picture at hand; zones and lines are given in parts of the picture, 0-1. Eve
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -68,15 +68,6 @@ def annotate(
     for item in items:
         if item.visible and item.firm:
             _name(canvas, item, px, top)
-    return canvas
-
-
-def conceal(rgb: UInt8, masks: Iterable[Shape]) -> UInt8:
-    """Return a copy of ``rgb`` with the inside of every polygon (0-1) filled with dark grey: privacy masks."""
-    canvas = np.ascontiguousarray(rgb).copy()
-    for mask in masks:
-        points = _scaled(mask, (canvas.shape[1], canvas.shape[0]))
-        cv2.fillPoly(canvas, [np.round(points).astype(np.int32)], (40, 40, 40))
     return canvas
 
 

@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from streamvision.clock import Clock
-from streamvision.draw import Trail, Trails, annotate, conceal, to_jpeg
+from streamvision.draw import Trail, Trails, annotate, to_jpeg
 from streamvision.types import Analysis, Picture
 
 Shapes = Mapping[str, Sequence[tuple[float, float]]]
@@ -55,7 +55,6 @@ class Shot:
     picture: Picture
     zones: Shapes
     lines: Shapes
-    masks: Shapes
     trails: Sequence[Trail]
     files: dict[View, Future[bytes]] = field(default_factory=dict)
 
@@ -65,8 +64,6 @@ class Shot:
         wide = min(view.width, width)
         size_wh = (wide, max(1, round(height * wide / width)))
         rgb = self.picture.rgb(size_wh)
-        if self.masks:
-            rgb = conceal(rgb, self.masks.values())
         if view.annotated:
             rgb = annotate(rgb, self.analysis, zones=self.zones, lines=self.lines, trails=self.trails)
         return to_jpeg(rgb, JPEG_QUALITY)
@@ -101,16 +98,8 @@ class LiveHub:
         """Return whether a picture of a stream is worth publishing now; costs next to nothing where it is not."""
         return stream in self._watched and self._clock.monotonic() >= self._stages[stream].due_s
 
-    def publish(
-        self,
-        stream: str,
-        analysis: Analysis,
-        picture: Picture,
-        zones: Shapes,
-        lines: Shapes,
-        masks: Shapes | None = None,
-    ) -> None:
-        """Show a picture to whoever watches ``stream``; returns at once. ``masks`` are hidden in every view."""
+    def publish(self, stream: str, analysis: Analysis, picture: Picture, zones: Shapes, lines: Shapes) -> None:
+        """Show a picture to whoever watches ``stream``; returns at once."""
         with self._lock:
             stage = self._stages.get(stream)
             if stage is None or not stage.watchers:
@@ -119,7 +108,7 @@ class LiveHub:
             stage.due_s = max(stage.due_s + self._period_s, now_s)
             stage.trails.update(analysis)
             stage.number += 1
-            stage.shot = Shot(stage.number, analysis, picture, zones, lines, masks or {}, stage.trails.snapshot())
+            stage.shot = Shot(stage.number, analysis, picture, zones, lines, stage.trails.snapshot())
             waiting, stage.waiting = stage.waiting, []
         _wake(waiting)
 

@@ -29,9 +29,9 @@ def hub() -> Iterator[LiveHub]:
     hub.close()
 
 
-def publish(hub: LiveHub, step: int = 0, stream: str = "gate", **kwargs: Any) -> FakePicture:
+def publish(hub: LiveHub, step: int = 0, stream: str = "gate") -> FakePicture:
     picture = FakePicture(step)
-    hub.publish(stream, analysis_of(stream, step), picture, {}, {}, **kwargs)
+    hub.publish(stream, analysis_of(stream, step), picture, {}, {})
     return picture
 
 
@@ -124,18 +124,6 @@ def test_a_file_has_the_asked_width_and_never_more_than_the_picture(
             publish(hub)
             data = await watcher.jpeg(await watcher.next(), View(asked))
             assert pixels_of(data).shape[1::-1] == size
-
-    run(watch)
-
-
-@pytest.mark.parametrize("annotated", [True, False])
-def test_masks_hide_in_every_view(hub: LiveHub, annotated: bool) -> None:
-    async def watch() -> None:
-        with hub.watch("gate") as watcher:
-            publish(hub, masks={"window": [(0.0, 0.6), (0.4, 0.6), (0.4, 1.0), (0.0, 1.0)]})
-            data = await watcher.jpeg(await watcher.next(), View(640, annotated))
-            pixels = pixels_of(data)[310:350, 20:60]
-            assert np.abs(pixels.astype(int) - 40).max() < 12
 
     run(watch)
 

@@ -143,8 +143,10 @@ function dropCard(id) {
   for (const option of byId("events-stream").options) if (option.value === id) option.remove();
 }
 
+// A quiet scene is not analysed all the time, and a slow stream seldom; old is what nothing follows any more.
 function stale(status) {
-  return status.state !== "live" || (status.frame_age_s !== null && status.frame_age_s > STALE_S);
+  const silent = status.decoded_fps === 0 && status.frame_age_s !== null && status.frame_age_s > STALE_S;
+  return status.state !== "live" || silent;
 }
 
 function noteOf(status, hasPicture) {
@@ -164,7 +166,7 @@ function update(card, status) {
   setFigure(card.cells.analysed, status.analysed_fps.toFixed(1), "/s");
   setFigure(card.cells.decoded, status.decoded_fps.toFixed(1), "/s");
   const age = status.frame_age_s;
-  setFigure(card.cells.age, ...(age === null ? ["–", ""] : span(age).split(" ")), age !== null && age > STALE_S);
+  setFigure(card.cells.age, ...(age === null ? ["–", ""] : span(age).split(" ")), stale(status));
   setFigure(card.cells.dropped, short(status.counts.dropped), "");
   const seen = Object.entries(status.tracks).filter(([, count]) => count > 0);
   card.cells.seen.textContent = seen.map(([name, count]) => `${name} ×${count}`).join(", ") || "nothing in sight";
