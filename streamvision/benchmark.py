@@ -84,6 +84,9 @@ class NoViewer:
     def show(self, frame: Frame, analysis: Analysis, min_score: float) -> None:
         """Never called."""
 
+    def tick(self) -> None:
+        """Have nothing to look at."""
+
 
 @contextmanager
 def opened(url: str, clock: Clock) -> Iterator[Source]:

@@ -85,6 +85,10 @@ class Viewer(Protocol):
         """Take a picture; must return at once."""
         ...
 
+    def tick(self) -> None:
+        """Look at the books; called a few times per second."""
+        ...
+
 
 class Pipeline:
     """Every stage of one configuration; a `daemon.Service`."""
@@ -146,6 +150,7 @@ class Pipeline:
                 self._over.add(stream)
                 self._hand_over(StreamOver(stream, "stream_end"))
                 self.heartbeats.retire(_capture_stage(stream))
+        self._viewer.tick()
 
     def stop(self, deadline_s: float) -> bool:
         """End the captures, drain stage after stage, flush the outlets; False if the deadline cut that short."""

@@ -28,11 +28,17 @@ class _StreamReporter:
         self._analysed = RateMeter(clock)
         self._state: tuple[StreamState, float] = (self._stats.state, clock.monotonic())
 
+    def sample(self) -> None:
+        """Look at the books."""
+        if self._stats.state is not self._state[0]:
+            self._state = (self._stats.state, self._clock.monotonic())
+        self._decoded.sample(self._stats.decoded)
+        self._analysed.sample(self._stats.analysed)
+
     def status(self) -> StreamStatus:
+        self.sample()
         now_s = self._clock.monotonic()
         stats, settings = self._stats, self._settings
-        if stats.state is not self._state[0]:
-            self._state = (stats.state, now_s)
         return StreamStatus(
             id=settings.id,
             url=settings.shown_url,
@@ -79,6 +85,11 @@ class StatusBoard:
     def streams(self) -> Sequence[StreamStatus]:
         """Return every configured stream, in the order of the configuration."""
         return [reporter.status() for reporter in self._reporters]
+
+    def tick(self) -> None:
+        """Let the rates and the ages of states be right, however seldom somebody asks."""
+        for reporter in self._reporters:
+            reporter.sample()
 
     def wanted(self, stream: str) -> bool:
         """Return whether somebody watches a stream."""

@@ -52,6 +52,9 @@ class NoViewer:
     def show(self, frame: Frame, analysis: Analysis, min_score: float) -> None:
         raise AssertionError("nobody asked")
 
+    def tick(self) -> None:
+        pass
+
 
 def assert_balanced(stats: StreamStats) -> None:
     """Decoded = analysed + skipped + dropped, exactly."""
