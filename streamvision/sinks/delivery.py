@@ -17,7 +17,7 @@ from streamvision.metrics import SinkStats
 log = structlog.get_logger()
 
 BATCH = 256
-IDLE_S = 1.0
+IDLE_S = 0.5
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 60.0
 LONGEST_PAUSE_AT_END_S = 0.5

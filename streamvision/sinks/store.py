@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,8 @@ class EventStore:
         self._events: deque[Event] = deque()
         self._jobs: deque[_Job] = deque()
         self._in_hand = 0
+        self._stored = 0
+        self._following: dict[str, int] = {}
         self._sinks: set[str] = set()
         self._closing = False
         self._abandoned = False
@@ -123,16 +126,29 @@ class EventStore:
 
     def flush(self, timeout_s: float = ANSWER_S) -> None:
         """Wait until everything appended before is on the disk. Raises `StoreError` if that takes too long."""
-        self._ask(lambda connection: None, timeout_s)
+        with self._news:
+            target = self._stored + self._in_hand + len(self._events)
+            if not self._news.wait_for(lambda: self._stored >= target or self.crashed is not None, timeout_s):
+                raise self._no_answer(timeout_s)
+            if self._stored < target:
+                raise StoreError("the event store is closed", where=str(self._path))
 
     def reserve_ids(self, stream: str, count: int) -> int:
-        """Return the first of ``count`` track ids of a stream, from 1, that no one else is ever given."""
+        """Return the first of ``count`` track ids of a stream, from 1, that no one else is ever given.
 
-        def reserve(connection: sqlite3.Connection) -> int:
-            row = connection.execute(_RESERVE, {"stream": stream, "count": count}).fetchone()
-            return int(row[0]) - count
-
-        return int(self._ask(reserve))
+        Waits for the disk at a stream's first call only. Later reservations are committed before, or together with,
+        every event appended after them: an id that the disk does not know of is in no event that anybody has seen.
+        """
+        with self._changed:
+            first = self._following.get(stream)
+            if first is not None:
+                self._following[stream] = first + count
+                self._enqueue(partial(_reserve, stream, count))
+                return first
+        following = int(self._ask(partial(_reserve, stream, count)))
+        with self._changed:
+            self._following[stream] = following
+        return following - count
 
     def close(self, timeout_s: float = ANSWER_S) -> None:
         """Write what is waiting and release the file; idempotent.
@@ -223,16 +239,24 @@ class EventStore:
             self._changed.notify_all()
 
     def _ask(self, change: Change, timeout_s: float = ANSWER_S) -> Any:
-        job = _Job(change, Future())
+        """Have something done in a transaction and wait for its result."""
         with self._changed:
-            self._refuse_if_closed()
-            self._jobs.append(job)
-            self._changed.notify_all()
+            done = self._enqueue(change)
         try:
-            return job.done.result(timeout_s)
+            return done.result(timeout_s)
         except TimeoutError:
-            why = self.failing or "the disk is too slow"
-            raise StoreError(f"no answer within {timeout_s:g} s: {why}", where=str(self._path)) from None
+            raise self._no_answer(timeout_s) from None
+
+    def _enqueue(self, change: Change) -> Future[Any]:
+        self._refuse_if_closed()
+        job = _Job(change, Future())
+        self._jobs.append(job)
+        self._changed.notify_all()
+        return job.done
+
+    def _no_answer(self, timeout_s: float) -> StoreError:
+        why = self.failing or "the disk is too slow"
+        return StoreError(f"no answer within {timeout_s:g} s: {why}", where=str(self._path))
 
     @property
     def _refusing(self) -> bool:
@@ -254,6 +278,7 @@ class EventStore:
             for job in self._jobs:
                 job.done.set_exception(StoreError("the event store is closed", where=str(self._path)))
             self._changed.notify_all()
+            self._news.notify_all()
 
     def _write_until_closed(self) -> None:
         while True:
@@ -268,11 +293,10 @@ class EventStore:
             self._prune_if_due()
 
     def _take(self) -> tuple[list[Event], list[_Job]]:
-        """Take what is waiting; a job is done together with, or after, the events that were appended before it."""
+        """Take every job and up to a batch of events."""
         events = [self._events.popleft() for _ in range(min(len(self._events), MAX_BATCH))]
-        jobs = [] if self._events else list(self._jobs)
-        if jobs:
-            self._jobs.clear()
+        jobs = list(self._jobs)
+        self._jobs.clear()
         self._in_hand = len(events)
         self._changed.notify_all()
         return events, jobs
@@ -302,10 +326,11 @@ class EventStore:
         connection = self._connection
         connection.execute("BEGIN IMMEDIATE")
         try:
+            # Jobs first: an event must not be on the disk before the reservation of its track's id.
+            answers = [job.change(connection) for job in jobs]
             connection.executemany(
                 "INSERT INTO events(id, stream, type, time_us, stored_us, json) VALUES(?,?,?,?,?,?)", rows
             )
-            answers = [job.change(connection) for job in jobs]
             row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
             connection.execute("COMMIT")
         except BaseException:
@@ -322,6 +347,7 @@ class EventStore:
             if position > self._position:
                 self._marks.append((position, self._clock.monotonic()))
             self._position = position
+            self._stored += self._in_hand
             self._in_hand = 0
             self._news.notify_all()
 
@@ -347,3 +373,8 @@ class EventStore:
             deleted = 0
         if deleted < CHUNK_ROWS:
             self._prune_at_s = self._clock.monotonic() + PRUNE_EVERY_S
+
+
+def _reserve(stream: str, count: int, connection: sqlite3.Connection) -> int:
+    """Return the id that follows the reserved ones. All rows are fetched: an open statement would block the commit."""
+    return int(connection.execute(_RESERVE, {"stream": stream, "count": count}).fetchall()[0][0])

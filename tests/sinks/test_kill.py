@@ -39,9 +39,11 @@ def test_killed_at_any_moment(tmp_path):
     ids: list[int] = []
     for _ in range(KILLS):
         process = start(tmp_path, 10**9)
-        wait_for_lines(path, process, (path.stat().st_size if path.exists() else 0) + chance.randrange(60_000))
-        process.kill()
-        _, errors = process.communicate(timeout=30)
+        try:
+            wait_for_lines(path, process, (path.stat().st_size if path.exists() else 0) + chance.randrange(60_000))
+        finally:
+            process.kill()
+            _, errors = process.communicate(timeout=30)
         assert b"Traceback" not in errors, errors.decode()
         store = EventStore(tmp_path / "events.db", SystemClock())
         kept = {number_of(one.json) for one in store.after(0, 10**6)}

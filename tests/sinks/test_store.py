@@ -122,6 +122,23 @@ def test_track_ids_are_never_given_twice(path):
     again.close()
 
 
+def test_track_ids_do_not_wait_for_a_full_disk_and_are_durable_before_their_events(path):
+    store = EventStore(path, SystemClock())
+    assert store.reserve_ids("gate", 10) == 1
+    store.append([event(number) for number in range(50)])
+    store.flush()
+    fill_disk(store)
+    store.append([event(number) for number in range(50, 350)])
+    assert [store.reserve_ids("gate", 10) for _ in range(3)] == [11, 21, 31]
+    store.append([event(350)])
+    free_disk(store)
+    assert store.wait_beyond(350, WAIT_S)
+    with sqlite3.connect(path) as connection:
+        assert connection.execute("SELECT following FROM track_ids").fetchall() == [(41,)]
+    connection.close()
+    store.close()
+
+
 def test_a_new_sink_starts_at_the_end_and_a_known_one_where_it_was(path):
     store = EventStore(path, SystemClock())
     assert store.register("early") == 0

@@ -25,6 +25,7 @@ def main(folder: Path, last: int) -> None:
         store.append([event(number + offset) for offset in range(number % 5 + 1)])
         number += number % 5 + 1
         store.reserve_ids("gate", 1)
+        store.flush()
     store.flush()
     delivery.stop(30)
     delivery.join(30)
