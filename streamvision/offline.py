@@ -6,6 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import PurePath
 
 from streamvision import plugins
 from streamvision.batch import Batcher, BatchPolicy
@@ -17,6 +18,7 @@ from streamvision.engine.runner import Inferred, Runner
 from streamvision.errors import EndOfStream, UsageError
 from streamvision.interfaces import Engine, Source
 from streamvision.metrics import EngineStats, StreamStats
+from streamvision.redact import redact_url
 from streamvision.types import Frame, StreamState
 
 
@@ -45,19 +47,20 @@ class OfflineRun:
     """Iterate to get one `Inferred` per analysed picture, in order. ``stats`` are its books."""
 
     def __init__(self, url: str, engine: Engine, options: OfflineOptions, clock: Clock) -> None:
-        self.stats = StreamStats("source")
+        name = PurePath(redact_url(url).partition("?")[0]).name or "source"
+        self.stats = StreamStats(name)
         self.engine_stats = EngineStats("model")
         self._results = Channel[Sequence[Inferred]](4)
         self._open = partial(open_source, url, options, clock)
         self._enough_s = float("inf") if options.seconds is None else options.seconds
         source = self._open()
         batcher = Batcher(BatchPolicy(max_batch=1), clock, lambda _: self.stats.drop("batch", "max_age"))
-        channel = batcher.add("source", live=source.live, on_overflow=lambda _: self.stats.drop("queue", "overflow"))
+        channel = batcher.add(name, live=source.live, on_overflow=lambda _: self.stats.drop("queue", "overflow"))
         batcher.close()
         self._runner = Runner(
             "model", engine, batcher.collect, self._hand_over, self._lost, self.engine_stats, clock, lambda _: None
         )
-        capture = CaptureOptions(stream="source", input=engine.input, fps=options.fps)
+        capture = CaptureOptions(stream=name, input=engine.input, fps=options.fps)
         self._capture = StreamCapture(
             capture, self._open, channel, self.stats, clock,
             rng=random.Random(), on_state=self._on_state, beat=lambda: None,

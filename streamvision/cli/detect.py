@@ -57,6 +57,10 @@ def detect(
         report.conclude(run)
 
 
+_ON_REQUEST = {"stopped", "shutdown"}
+"""Pictures that nobody waited for because the run was ended are no loss."""
+
+
 def _tracker(min_score: float) -> Tracker:
     from streamvision.track.bytetrack import ByteTrack
     from streamvision.track.ids import counting_ids
@@ -155,7 +159,8 @@ class _Report:
             parts.append(f"{self.detections} detections")
         if self._tracker is not None:
             parts.append(f"{len(self._ids)} objects followed")
-        parts += [f"{count} {reason}" for (_, reason), count in sorted(run.stats.dropped.items())]
+        lost = {reason: count for (_, reason), count in sorted(run.stats.dropped.items()) if reason not in _ON_REQUEST}
+        parts += [f"{count} lost ({reason})" for reason, count in lost.items()]
         if self._video_path is not None:
             parts.append(f"video in {self._video_path}")
         typer.echo(", ".join(parts), err=True)
