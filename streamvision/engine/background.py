@@ -20,6 +20,8 @@ from streamvision.types import UInt8
 
 _DEVIATIONS = 4.5
 """How many mean deviations of a pixel are still background."""
+_FLICKER = 16.0
+"""Gray levels of change that count as the background's own, so that what passes early on does not blind a pixel."""
 _LONGEST_STEP_S = 1.0
 """A gap in time teaches no more than this many seconds would."""
 _WARM_UP_S = 1.5
@@ -38,7 +40,8 @@ _SMALLEST_SHADOW = 48
 _TREMBLE = 0.35
 """How much of an edge's height may come and go with half a pixel of trembling."""
 _GLARE = 0.04
-"""Exposure and compression move bright pixels by more gray levels than dark ones."""
+"""Compression moves bright pixels by more gray levels than dark ones; a change of exposure all the more, because
+cameras bend their curves for it."""
 _SQUARE = np.ones((3, 3), np.uint8)
 
 
@@ -53,7 +56,7 @@ class MotionOptions(BaseModel):
     """Seconds after which something that stands still becomes background."""
     min_contrast: Annotated[float, Field(ge=2, le=128)] = 12.0
     """Gray levels by which an object must differ from the background."""
-    min_area: Annotated[float, Field(gt=0, lt=1)] = 0.0004
+    min_area: Annotated[float, Field(gt=0, lt=1)] = 0.0006
     """Smallest object as a share of the picture."""
     shadows: bool = True
     """Whether cast shadows are left out."""
@@ -80,9 +83,10 @@ class Background:
         picture = _smooth(pixels)
         step_s = min(max(media_s - self._last_s, 0.0), _LONGEST_STEP_S)
         self._last_s = max(media_s, self._last_s)
-        expected = cv2.convertScaleAbs(self._mean, alpha=self._exposure(picture))
+        exposure = self._exposure(picture)
+        expected = cv2.convertScaleAbs(self._mean, alpha=exposure)
         contrast = _strongest(cv2.absdiff(picture, expected))
-        mask = self._differs(contrast, expected)
+        mask = self._differs(contrast, expected, _GLARE + abs(exposure - 1))
         if cv2.countNonZero(mask) > _UPHEAVAL * mask.size:
             self._restart(picture, media_s)
             mask[:] = 0
@@ -128,14 +132,14 @@ class Background:
             return 1.0
         return float(np.clip(np.median(now[quiet] / np.maximum(before[quiet], 8.0)), 0.4, 2.5))
 
-    def _differs(self, contrast: UInt8, expected: UInt8) -> UInt8:
+    def _differs(self, contrast: UInt8, expected: UInt8, glare: float) -> UInt8:
         """Ask for more where the picture flickers, is bright (exposure), or has an edge (the camera trembles)."""
         limit = cv2.convertScaleAbs(self._deviation, alpha=_DEVIATIONS)
         limit = cv2.max(limit, np.float64(self._options.min_contrast))
         light = cv2.extractChannel(expected, _GREEN)
         edges = cv2.morphologyEx(light, cv2.MORPH_GRADIENT, _SQUARE)
         limit = cv2.addWeighted(limit, 1.0, edges, _TREMBLE, 0.0)
-        limit = cv2.scaleAdd(light, _GLARE, limit)
+        limit = cv2.scaleAdd(light, glare, limit)
         return np.asarray(cv2.compare(contrast, limit, cv2.CMP_GT), np.uint8)
 
     def _without_shadows(self, picture: UInt8, expected: UInt8, mask: UInt8) -> UInt8:
@@ -158,7 +162,7 @@ class Background:
         else:
             quiet = cv2.bitwise_not(cv2.dilate(mask, _SQUARE))
         cv2.accumulateWeighted(picture, self._mean, rate, quiet)
-        cv2.accumulateWeighted(contrast, self._deviation, rate, quiet)
+        cv2.accumulateWeighted(cv2.min(contrast, _FLICKER), self._deviation, rate, quiet)
         self._grow_old(mask, step_s)
         self._seen, self._mask = picture, mask
 

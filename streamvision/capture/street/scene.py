@@ -81,10 +81,10 @@ class _Lane:
 
 
 _LANES = (
-    _Lane(1, Kind.CAR, 3.6, 1, 7.0, 2.0, 1.0, 0.85, (6.6, 7.8), 0.25),
-    _Lane(2, Kind.CAR, 9.3, -1, 7.0, 4.5, 1.0, 0.85, (6.6, 7.8), 0.25),
-    _Lane(3, Kind.BICYCLE, 1.05, 1, 21.0, 6.2, 0.3, 0.8, (4.0, 5.0)),
-    _Lane(4, Kind.BICYCLE, 11.9, -1, 21.0, 15.6, 0.3, 0.8, (4.0, 5.0)),
+    _Lane(1, Kind.CAR, 3.6, 1, 8.4, 1.0, 0.5, 0.9, (6.6, 7.8), 0.4),
+    _Lane(2, Kind.CAR, 9.3, -1, 8.4, 5.2, 0.5, 0.9, (6.6, 7.8), 0.4),
+    _Lane(3, Kind.BICYCLE, 1.05, 1, 25.2, 6.3, 0.3, 0.85, (4.0, 5.0)),
+    _Lane(4, Kind.BICYCLE, 11.9, -1, 25.2, 10.4, 0.3, 0.85, (4.0, 5.0)),
     _Lane(5, Kind.PERSON, -2.4, 1, 17.0, 3.0, 4.0, 0.8, (1.2, 1.55)),
     _Lane(6, Kind.PERSON, -3.2, -1, 19.0, 9.0, 4.0, 0.8, (1.2, 1.55)),
     _Lane(7, Kind.PERSON, 14.3, 1, 16.0, 1.0, 4.0, 0.8, (1.2, 1.55)),
@@ -195,7 +195,7 @@ def _visit(seed: int, slot: int) -> _Visit | None:
 def _leaves_s(rng: np.random.Generator, slot: int) -> float:
     """Return when somebody leaves: 0 to 2 periods later, and when nobody else comes or leaves."""
     later = int(rng.integers(3))
-    return (slot + later) * _WAIT_PERIOD_S + 4.5 + 3 * later + float(rng.uniform(0, 0.8))
+    return (slot + later) * _WAIT_PERIOD_S + 3.0 + 2 * later + float(rng.uniform(0, 0.5))
 
 
 def _way(slot: int, came_from: float, goes_to: float) -> tuple[tuple[float, float], ...]:
