@@ -6,11 +6,10 @@ waited `BatchPolicy.max_wait_s`, whichever is first. A dead camera is an absent 
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from streamvision.channel import Channel, Closed, Overflow
+from streamvision.channel import Channel, Closed, Doorbell, Overflow
 from streamvision.clock import Clock
 from streamvision.types import Batch, Frame
 
@@ -53,7 +52,7 @@ class Batcher:
         self._policy = policy
         self._clock = clock
         self._on_expired = on_expired
-        self._condition = threading.Condition()
+        self._condition = Doorbell()
         self._rows: dict[str, _Row] = {}
         self._closed = False
 
