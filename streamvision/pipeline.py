@@ -111,6 +111,8 @@ class Pipeline:
         self.lanes: dict[str, Lane] = {}
         self.captures: dict[str, StreamCapture] = {}
         self.deliveries: list[Delivery] = []
+        self.companions: list[Stage] = []
+        """Threads beside the flow without which the daemon is not whole; they are started and stopped elsewhere."""
         self._clock = clock
         self._viewer = viewer
         self._rng = rng or random.Random()
@@ -177,6 +179,7 @@ class Pipeline:
         """The first exception that ended a stage before its time."""
         runners = [lane.runner for lane in self.lanes.values()]
         stages: list[Stage] = [self._analysis, self.store, *runners, *self.captures.values(), *self.deliveries]
+        stages += self.companions
         return next((stage.crashed for stage in stages if stage.crashed is not None), None)
 
     @property

@@ -46,6 +46,7 @@ def run_settings(settings: Settings, reread: Callable[[], Settings]) -> None:
         web = WebServer(create_app(board, _tokens(server)), server.host, server.port)
         web.start()
         stack.callback(web.stop, WEB_STOP_S)
+        pipeline.companions.append(web)
         page = f"http://{server.listen.rpartition(':')[0]}:{web.port}/"
         log.info("started", version=__version__, page=page, streams=len(settings.streams))
         code = serve(pipeline, Notifier.from_environment(), Signals(), lambda: _check_again(reread))

@@ -127,7 +127,7 @@ class StreamEntry(Strict):
     model: str = ""
     """A name of ``models``; empty: the only one there is."""
     min_score: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Detections below are dropped; None: what the model's manifest says."""
+    """From this score on a detection is believed and may start a track; None: what the tracker's options say."""
     motion_gate: Literal["auto", "on", "off"] = "auto"
     privacy_masks: Mapping[Name, Polygon] = {}
     zones: Mapping[Name, Polygon] = {}

@@ -2,8 +2,8 @@
 
     python tests/bench/soak.py --minutes 30 --model yolox-nano
 
-Needs the test data (STREAMVISION_TEST_DATA) and Debian's RTSP server. Prints a line per minute and a verdict; exit code 1
-if memory grew, a thread or descriptor leaked, the books do not balance, or a picture was late for long.
+Needs the test data (STREAMVISION_TEST_DATA) and Debian's RTSP server. Prints a line per minute and a verdict; exit code
+1 if memory grew, a thread or descriptor leaked, no event was delivered, or the books do not balance.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ GROWTH_MB = 25.0
 def configuration(server: RtspServer, model: str) -> str:
     rows = [
         f"  - {{id: {name}, url: '{server.url(name)}', transport: {transport}, model: net, fps: 10,\n"
-        f"     zones: {{middle: [[0.2, 0.3], [0.8, 0.3], [0.8, 0.98], [0.2, 0.98]]}}, lines: {{half: [[0, 0.5], [1, 0.5]]}},\n"
+        f"     zones: {{middle: [[0.2, 0.3], [0.8, 0.3], [0.8, 0.98], [0.2, 0.98]]}},\n"
+        f"     lines: {{half: [[0, 0.5], [1, 0.5]]}},\n"
         f"     rules: [{{name: inside, type: zone, zone: middle}}, {{name: across, type: line, line: half}}]}}\n"
         for name, (_, transport) in VIDEOS.items()
     ]
@@ -111,9 +112,8 @@ def verdict(samples: list[dict[str, float]], code: int, folder: Path, log: str) 
         "streams without books": len(VIDEOS) - len(books),
         "no event": int(delivered == 0),
     }
-    print(
-        f"RSS {first:.0f} -> {last:.0f} MB, {delivered} events, faults: {({k: v for k, v in faults.items() if v}) or 'none'}"
-    )
+    found = {name: count for name, count in faults.items() if count} or "none"
+    print(f"RSS {first:.0f} -> {last:.0f} MB, {delivered} events, faults: {found}")
     return int(any(faults.values()))
 
 
