@@ -179,8 +179,12 @@ def _shaded(picture: UInt8, expected: UInt8) -> NDArray[np.bool_]:
     ratio = cv2.divide(now, cv2.max(before, 8.0), dtype=cv2.CV_32F)
     mean, square = cv2.boxFilter(ratio, -1, (5, 5)), cv2.sqrBoxFilter(ratio, -1, (5, 5))
     even = square - mean * mean < _SHADOW_ROUGHNESS**2
-    tint = _strongest(cv2.absdiff(picture, np.asarray(expected * mean[..., None], np.uint8)))
-    return np.asarray(even & (mean > _SHADOW_DARKEST) & (mean < _SHADOW_BRIGHTEST) & (tint < _SHADOW_TINT))
+    tint = _strongest(cv2.absdiff(picture, np.asarray(expected * np.minimum(ratio, 1)[..., None], np.uint8)))
+    darker = (ratio > _SHADOW_DARKEST) & (ratio < 1) & (tint < _SHADOW_TINT)
+    core = even & (mean > _SHADOW_DARKEST) & (mean < _SHADOW_BRIGHTEST) & darker
+    # At its own edge a shadow is not even: the window reaches over it by two pixels.
+    reach = cv2.dilate(core.astype(np.uint8), np.ones((5, 5), np.uint8))
+    return np.asarray((reach > 0) & darker)
 
 
 def _strongest(picture: UInt8) -> UInt8:

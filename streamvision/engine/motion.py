@@ -18,6 +18,8 @@ from streamvision.types import Batch, Detections, Float32, Frame, UInt8
 _HOLE_AFTER_S = 1.5
 """A thing that has not moved for so long may be the hole that something left."""
 _MAX_BATCH = 8
+_MARGIN = 2
+"""Pixels around a blob in which its outline is looked for."""
 _SPECK = np.ones((2, 2), np.uint8)
 _PIECE = 0.4
 """A box with less than this share of its neighbour's area may be a piece of the same object."""
@@ -103,12 +105,13 @@ def _object(
     x, y, width, height = cv2.boundingRect(blob)
     if cv2.contourArea(blob) < options.min_area * seen.mask.size:
         return None
-    part = slice(y, y + height), slice(x, x + width)
-    own = np.zeros((height, width), np.uint8)
-    cv2.drawContours(own, [blob], 0, (255,), cv2.FILLED, offset=(-x, -y))
+    left, top = max(0, x - _MARGIN), max(0, y - _MARGIN)
+    part = slice(top, y + height + _MARGIN), slice(left, x + width + _MARGIN)
+    own = np.zeros(seen.mask[part].shape, np.uint8)
+    cv2.drawContours(own, [blob], 0, (255,), cv2.FILLED, offset=(-left, -top))
     standing_s = background.standing_s(part, own)
     if standing_s > options.absorb or (standing_s > _HOLE_AFTER_S and background.is_hole(part, own)):
-        background.absorb(part, cv2.dilate(own, np.ones((3, 3), np.uint8)))
+        background.absorb(part, cv2.dilate(own, np.ones((5, 5), np.uint8)))
         return None
     contrast = cv2.mean(seen.contrast[part], own)[0] / options.min_contrast
     score = 0.3 + 0.65 * (1 - np.exp(-contrast))

@@ -85,8 +85,8 @@ _LANES = (
     _Lane(2, Kind.CAR, 9.3, -1, 8.4, 5.2, 0.5, 0.9, (6.6, 7.8), 0.4),
     _Lane(3, Kind.BICYCLE, 1.05, 1, 25.2, 6.3, 0.3, 0.85, (4.0, 5.0)),
     _Lane(4, Kind.BICYCLE, 11.9, -1, 25.2, 10.4, 0.3, 0.85, (4.0, 5.0)),
-    _Lane(5, Kind.PERSON, -2.4, 1, 17.0, 3.0, 4.0, 0.8, (1.2, 1.55)),
-    _Lane(6, Kind.PERSON, -3.2, -1, 19.0, 9.0, 4.0, 0.8, (1.2, 1.55)),
+    _Lane(5, Kind.PERSON, -2.7, 1, 17.0, 3.0, 4.0, 0.8, (1.2, 1.55)),
+    _Lane(6, Kind.PERSON, -3.4, -1, 19.0, 9.0, 4.0, 0.8, (1.2, 1.55)),
     _Lane(7, Kind.PERSON, 14.3, 1, 16.0, 1.0, 4.0, 0.8, (1.2, 1.55)),
     _Lane(8, Kind.PERSON, 15.5, -1, 18.0, 11.0, 4.0, 0.8, (1.2, 1.55)),
 )
@@ -201,7 +201,7 @@ def _leaves_s(rng: np.random.Generator, slot: int) -> float:
 def _way(slot: int, came_from: float, goes_to: float) -> tuple[tuple[float, float], ...]:
     """Return the corners of a way: along the pavement, down to the stand, (wait), up again, along and away."""
     x = STANDS_X[slot * 3 % len(STANDS_X)]
-    y_in, y_out = (-3.2 if side > 0 else -2.4 for side in (came_from, -goes_to))
+    y_in, y_out = (-3.4 if side > 0 else -2.7 for side in (came_from, -goes_to))
     return (
         (came_from * _HALF_LENGTH, y_in), (x + came_from * 1.4, y_in), (x, STANDS_Y),
         (x, STANDS_Y), (x + goes_to * 1.4, y_out), (goes_to * _HALF_LENGTH, y_out),
