@@ -152,6 +152,7 @@ class Pipeline:
                 self._over.add(stream)
                 self._hand_over(StreamOver(stream, "stream_end"))
                 self.heartbeats.retire(_capture_stage(stream))
+                self.lanes[self.settings.stream(stream).model].engine.forget(stream)
         self._viewer.tick()
 
     def stop(self, deadline_s: float) -> bool:

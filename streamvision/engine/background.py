@@ -76,6 +76,7 @@ class Background:
 
     def __init__(self, pixels: UInt8, media_s: float, options: MotionOptions) -> None:
         self._options = options
+        self._last_s = media_s
         self._restart(_smooth(pixels), media_s)
 
     def update(self, pixels: UInt8, media_s: float) -> Foreground:

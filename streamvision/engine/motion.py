@@ -42,7 +42,7 @@ class MotionEngine:
                 "motion sees colour pictures and has one label", where=str(manifest.path or manifest.name)
             )
         self.input = manifest.input.spec()
-        self.labels = manifest.labels
+        self.labels: tuple[str, ...] = manifest.labels
         self.in_flight = 1
         self.max_batch = _MAX_BATCH
         self.description = f"{manifest.name} by background subtraction (CPU)"
