@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -151,8 +151,7 @@ class StreamCapture:
             self._begin_epoch(source)
             while not self._stop.is_set():
                 self._beat()
-                for picture in source.read():
-                    self._take(picture)
+                self._take_all(source.read())
         except CaptureError as error:
             return error
         finally:
@@ -178,6 +177,11 @@ class StreamCapture:
         while (left_s := until_s - self._clock.monotonic()) > 0 and not self._stop.is_set():
             self._beat()
             self._sleep(min(left_s, _SLICE_S))
+
+    def _take_all(self, arrived: Sequence[SourcePicture]) -> None:
+        """Take what one read gave. Afterwards nothing here holds a picture while the next one is waited for."""
+        for picture in arrived:
+            self._take(picture)
 
     def _take(self, arrived: SourcePicture) -> None:
         """Give one decoded picture its fate, or hand it on."""
