@@ -12,14 +12,16 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from streamvision import plugins
 from streamvision.clock import Clock, SystemClock
 from streamvision.config import Settings
+from streamvision.engine.backends.cpus import usable_cpus
 from streamvision.engine.build import build_engine
 from streamvision.engine.manifest import load
 from streamvision.errors import EndOfStream
@@ -36,11 +38,15 @@ NEVER = datetime(2000, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One measurement: how many pictures, in how many seconds of wall and CPU time."""
+    """One measurement: how many pictures, in how many seconds of wall and CPU time.
+
+    ``analysed`` is how many of the pictures went through the whole pipeline, where that can be fewer.
+    """
 
     pictures: int
     wall_s: float
     cpu_s: float
+    analysed: int | None = None
 
     @property
     def fps(self) -> float:
@@ -52,6 +58,11 @@ class Sample:
         """Milliseconds of CPU per picture."""
         return self.cpu_s / self.pictures * 1e3
 
+    @property
+    def analysed_share(self) -> float:
+        """The part of the pictures that was analysed; the others were not wanted."""
+        return 1.0 if self.analysed is None else self.analysed / self.pictures
+
 
 def measured(work: Callable[[], int]) -> Sample:
     """Run ``work``, which returns how many pictures it handled."""
@@ -60,12 +71,15 @@ def measured(work: Callable[[], int]) -> Sample:
     return Sample(pictures, time.perf_counter() - wall_s, time.process_time() - cpu_s)
 
 
-def interleaved(works: Mapping[str, Callable[[], Sample]], rounds: int) -> dict[str, list[Sample]]:
-    """Take a sample of each work per round, in turn, so that drift hits all alike."""
+def interleaved(
+    works: Mapping[str, Callable[[], Sample]], rounds: int, step: Callable[[], None] = lambda: None
+) -> dict[str, list[Sample]]:
+    """Take a sample of each work per round, in turn, so that drift hits all alike; ``step`` is told of each."""
     samples: dict[str, list[Sample]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
             samples[name].append(work())
+            step()
     return samples
 
 
@@ -141,51 +155,65 @@ def run_pipeline(settings: Settings) -> Sample:
     pipeline = Pipeline(settings, store, metrics, Heartbeats(clock), NoViewer(), clock)
     try:
         pipeline.load()
-        return measured(partial(_drive, pipeline, metrics))
+        sample = measured(partial(_drive, pipeline, metrics))
     finally:
         pipeline.stop(60)
         store.close()
+    return replace(sample, analysed=sum(stats.analysed for stats in metrics.streams.values()))
 
 
 def _drive(pipeline: Pipeline, metrics: Metrics) -> int:
+    """Run to the end of every stream; return how many pictures were decoded."""
     pipeline.start()
     while not pipeline.finished and pipeline.crashed is None:
         pipeline.tick()
-        time.sleep(0.02)
-    if pipeline.crashed is not None:
-        raise pipeline.crashed
-    return sum(stats.analysed for stats in metrics.streams.values())
+        time.sleep(0.05)
+    for error in (pipeline.crashed, pipeline.failure):
+        if error is not None:
+            raise error
+    return sum(stats.decoded for stats in metrics.streams.values())
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What `measure_limits` found: samples per part, one per round."""
+    """Samples of a pipeline and of its parts alone, one of each per round.
+
+    ``decoders`` is how many streams are decoded at the same time; decoding alone is measured on one.
+    """
 
     decode: Sequence[Sample]
     scale: Sequence[Sample]
     engine: Sequence[Sample]
     pipeline: Sequence[Sample]
+    decoders: int = 1
 
     @property
     def cpu_ratio(self) -> float:
-        """CPU per picture of the pipeline over the sum of its parts measured alone."""
+        """CPU per decoded picture of the pipeline over the sum of its parts measured alone.
+
+        Scaling and inference count for the share of the pictures that was analysed.
+        """
         parts = [
-            decode.cpu_ms + scale.cpu_ms + engine.cpu_ms
-            for decode, scale, engine in zip(self.decode, self.scale, self.engine, strict=True)
+            decode.cpu_ms + whole.analysed_share * (scale.cpu_ms + engine.cpu_ms)
+            for decode, scale, engine, whole in zip(self.decode, self.scale, self.engine, self.pipeline, strict=True)
         ]
         return median_ratio([sample.cpu_ms for sample in self.pipeline], parts)
 
     @property
     def throughput_ratio(self) -> float:
-        """Pictures per second of the pipeline over the slower of decoding alone and the engine alone."""
-        slower = [min(decode.fps, engine.fps) for decode, engine in zip(self.decode, self.engine, strict=True)]
+        """Decoded pictures per second of the pipeline over what the slower of decoders and engine does alone."""
+        slower = [
+            min(decode.fps * self.decoders, engine.fps / max(whole.analysed_share, 1e-9))
+            for decode, engine, whole in zip(self.decode, self.engine, self.pipeline, strict=True)
+        ]
         return median_ratio([sample.fps for sample in self.pipeline], slower)
 
 
-def measure_limits(settings: Settings, url: str, *, rounds: int, keep: int = 200) -> Limits:
-    """Measure a configuration whose streams read the file ``url``, beside its parts alone.
+@contextmanager
+def limit_works(settings: Settings, url: str, *, keep: int = 200) -> Iterator[dict[str, Callable[[], Sample]]]:
+    """Prepare the measurements of `Limits`: a configuration whose streams all read the file ``url``, and its parts.
 
-    ``keep`` decoded pictures are held in memory for scaling and inference alone.
+    The engine is that of the first stream; ``keep`` decoded pictures are held in memory for scaling and inference.
     """
     model = settings.models[settings.streams[0].model]
     engine = build_engine(load(model.manifest), backend=model.backend, precision=model.precision)
@@ -193,16 +221,26 @@ def measure_limits(settings: Settings, url: str, *, rounds: int, keep: int = 200
         kept = [picture for picture, _ in zip(pictures(url), range(keep), strict=False)]
         frames = [_frame(number, picture, engine) for number, picture in enumerate(kept)]
         infer_all(frames, engine)  # the first pictures warm caches up
-        works: dict[str, Callable[[], Sample]] = {
+        yield {
             "decode": partial(measured, partial(decode_all, url)),
             "scale": partial(measured, partial(scale_all, kept, engine)),
             "engine": partial(measured, partial(infer_all, frames, engine)),
             "pipeline": partial(run_pipeline, settings),
         }
-        samples = interleaved(works, rounds)
     finally:
         engine.close()
-    return Limits(samples["decode"], samples["scale"], samples["engine"], samples["pipeline"])
+
+
+def limits_of(samples: Mapping[str, Sequence[Sample]], settings: Settings) -> Limits:
+    """Return what `interleaved` found for `limit_works`."""
+    decoders = min(len(settings.streams), usable_cpus())
+    return Limits(samples["decode"], samples["scale"], samples["engine"], samples["pipeline"], decoders)
+
+
+def measure_limits(settings: Settings, url: str, *, rounds: int, step: Callable[[], None] = lambda: None) -> Limits:
+    """Measure a configuration whose streams all read the file ``url``, beside its parts alone."""
+    with limit_works(settings, url) as works:
+        return limits_of(interleaved(works, rounds, step), settings)
 
 
 def _frame(number: int, picture: ScalablePicture, engine: Engine) -> Frame:
@@ -216,3 +254,18 @@ def bench_settings(folder: Path, url: str, *, manifest: str, streams: int = 1, f
     rate = "" if fps is None else f", fps: {fps}"
     rows = "".join(f"  - {{id: s{number}, url: '{url}', model: m{rate}}}\n" for number in range(streams))
     return f"state_dir: {folder}\nmodels: {{m: {{manifest: '{manifest}'}}}}\nstreams:\n{rows}"
+
+
+def on_film(settings: Settings, url: str, state_dir: Path) -> Settings:
+    """Return a configuration with every stream reading the file ``url`` as fast as it can, and no sinks.
+
+    Rates, masks, trackers and rules stay. Only the streams of the first stream's model remain.
+    """
+    source = plugins.load("source", "file").Options()
+    model = settings.streams[0].model
+    streams = tuple(
+        stream.model_copy(update={"url": url, "kind": "file", "source": source})
+        for stream in settings.streams
+        if stream.model == model
+    )
+    return settings.model_copy(update={"state_dir": state_dir, "streams": streams, "sinks": ()})

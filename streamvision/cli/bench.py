@@ -13,38 +13,75 @@ if TYPE_CHECKING:
     from streamvision.benchmark import Limits, Sample
     from streamvision.config import Settings
 
+_PARTS = {
+    "decode": "decoding alone, one stream",
+    "scale": "scaling alone",
+    "engine": "inference alone",
+    "pipeline": "the whole pipeline",
+}
+
 
 def bench(
     config: Annotated[
         Path | None,
-        typer.Argument(help="Measure this configuration's model, with as many streams.", show_default=False),
+        typer.Argument(
+            help="Measure the streams of this configuration: as many, with their rules.", show_default=False
+        ),
     ] = None,
     model: Annotated[str, typer.Option("--model", "-m", help="Without a configuration: the model.")] = "default",
     streams: Annotated[int, typer.Option(min=1, help="Without a configuration: how many streams.")] = 1,
+    fps: Annotated[
+        float | None, typer.Option(min=0.01, help="Without a configuration: analyse at most so many per second.")
+    ] = None,
     video: Annotated[
-        Path | None, typer.Option(help="The film to read; by default a street that the program draws.")
+        Path | None, typer.Option(help="The film that every stream reads; by default a street that is drawn first.")
     ] = None,
     rounds: Annotated[int, typer.Option(min=1, help="How often each part is measured, in turn.")] = 3,
 ) -> None:
-    """Measure the pipeline beside decoding alone, scaling alone and the engine alone, in one interleaved run.
+    """Measure the pipeline beside decoding alone, scaling alone and inference alone, in one interleaved run.
 
-    Live sources cannot run faster than life, so every stream reads the same film as fast as it can.
+    A camera cannot run faster than life, so every stream reads the same film as fast as it can, with no sinks; rates,
+    rules, trackers and masks are those of the configuration. Streams of other models than the first one's are left out.
 
     Example: streamvision bench --model yolox-nano --streams 4
     """
     import tempfile
 
-    from streamvision.benchmark import bench_settings, measure_limits
-    from streamvision.config import load_settings
+    from streamvision.benchmark import measure_limits
+    from streamvision.cli._progress import count_bar
+    from streamvision.cli.logs import only_warnings
 
+    only_warnings()
     with tempfile.TemporaryDirectory(prefix="streamvision-bench-") as name:
         folder = Path(name)
+        chosen = _chosen(config, folder, model, streams, fps)
         film = video.absolute() if video else _film(folder)
-        if config is not None:
-            model, streams = _of(config)
-        path = folder / "bench.yaml"
-        path.write_text(bench_settings(folder / "state", str(film), manifest=model, streams=streams), encoding="utf-8")
-        _tell(model, streams, measure_limits(load_settings(path), str(film), rounds=rounds))
+        settings = _on(film, chosen, folder)
+        with count_bar("measuring", rounds * len(_PARTS)) as step:
+            limits = measure_limits(settings, str(film), rounds=rounds, step=step)
+    _tell(settings, limits)
+
+
+def _chosen(config: Path | None, folder: Path, model: str, streams: int, fps: float | None) -> Settings:
+    """Return the configuration to measure: the given one, or one made up from the options."""
+    from streamvision.benchmark import bench_settings
+    from streamvision.config import load_settings
+
+    if config is None:
+        config = folder / "bench.yaml"
+        text = bench_settings(folder, str(folder / "film"), manifest=model, streams=streams, fps=fps)
+        config.write_text(text, encoding="utf-8")
+    return load_settings(config)
+
+
+def _on(film: Path, chosen: Settings, folder: Path) -> Settings:
+    from streamvision.benchmark import on_film
+
+    settings = on_film(chosen, str(film), folder)
+    left_out = len(chosen.streams) - len(settings.streams)
+    if left_out:
+        typer.echo(f"left out: {left_out} streams of other models than {settings.streams[0].model}", err=True)
+    return settings
 
 
 def _film(folder: Path) -> Path:
@@ -56,29 +93,25 @@ def _film(folder: Path) -> Path:
     return path
 
 
-def _of(config: Path) -> tuple[str, int]:
-    """Return the manifest of the first stream's model, and how many streams use that model."""
-    from streamvision.config import load_settings
-
-    settings: Settings = load_settings(config)
-    first = settings.streams[0].model
-    return settings.models[first].manifest, sum(stream.model == first for stream in settings.streams)
-
-
-def _tell(model: str, streams: int, limits: Limits) -> None:
+def _tell(settings: Settings, limits: Limits) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(
-        title=f"{model}, {streams} stream{'s' if streams > 1 else ''}: medians of {len(limits.decode)} rounds"
-    )
-    for heading in ("part", "pictures/s", "CPU ms per picture"):
-        table.add_column(heading, justify="left" if heading == "part" else "right")
-    for name in ("decode", "scale", "engine", "pipeline"):
-        samples: Sequence[Sample] = getattr(limits, name)
-        fps, cpu_ms = (statistics.median(getattr(one, what) for one in samples) for what in ("fps", "cpu_ms"))
-        table.add_row(name if name == "pipeline" else f"{name} alone", f"{fps:.1f}", f"{cpu_ms:.2f}")
+    streams = settings.streams
+    manifest = Path(settings.models[streams[0].model].manifest).name
+    count = f"{len(streams)} stream{'s' if len(streams) > 1 else ''}"
+    repeats = f"medians of {len(limits.decode)} rounds" if len(limits.decode) > 1 else "one round"
+    table = Table(title=f"{manifest}, {count}, {repeats}")
+    for heading in ("", "pictures/s", "CPU ms per picture"):
+        table.add_column(heading, justify="right" if heading else "left")
+    for part, what in _PARTS.items():
+        samples: Sequence[Sample] = getattr(limits, part)
+        fps, cpu_ms = (statistics.median(getattr(one, value) for one in samples) for value in ("fps", "cpu_ms"))
+        table.add_row(what, f"{fps:.1f}", f"{cpu_ms:.2f}")
     console = Console()
     console.print(table)
-    console.print(f"CPU per picture: {limits.cpu_ratio:.3f} times the sum of its parts")
-    console.print(f"pictures per second: {limits.throughput_ratio:.3f} of its slowest part alone")
+    share = statistics.median(sample.analysed_share for sample in limits.pipeline)
+    if share < 1:
+        console.print(f"Analysed: {share:.0%} of the pictures; the others were not wanted.")
+    console.print(f"CPU per picture: {limits.cpu_ratio:.2f} times the sum of its parts.")
+    console.print(f"Pictures per second: {limits.throughput_ratio:.2f} times those of its slowest part alone.")

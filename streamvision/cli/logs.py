@@ -41,3 +41,8 @@ def set_up(log_format: LogFormat) -> None:
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         cache_logger_on_first_use=True,
     )
+
+
+def only_warnings() -> None:
+    """Leave out what is routine, for commands whose output is for reading."""
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
