@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 
 from streamvision.channel import Channel, Closed
 from streamvision.clock import Clock
-from streamvision.errors import EngineError
 from streamvision.interfaces import Engine
 from streamvision.metrics import EngineStats
 from streamvision.types import Batch, Detections, Frame
@@ -114,7 +113,7 @@ class Runner:
 
     def _submit(self, batch: Batch, stage: str) -> bool:
         """Start a batch and queue it; False when the finishing thread has gone."""
-        submission = _Submission(batch, self.engine.submit(batch), self._clock.monotonic())
+        submission = self._started(batch)
         try:
             while not self._submitted.put(submission, IDLE_S):
                 self._beat(stage)
@@ -123,6 +122,13 @@ class Runner:
             return False
         self._stats.batch_size.observe(len(batch))
         return True
+
+    def _started(self, batch: Batch) -> _Submission:
+        try:
+            return _Submission(batch, self.engine.submit(batch), self._clock.monotonic())
+        except Exception:
+            self._lose(batch, "error")
+            raise
 
     def _finish(self) -> None:
         stage = threading.current_thread().name
@@ -138,11 +144,10 @@ class Runner:
 
     def _result(self, submission: _Submission) -> list[Inferred]:
         try:
-            outputs = submission.future.result()
-        except EngineError:
+            return self._decoded(submission, submission.future.result())
+        except Exception:
             self._lose(submission.batch, "error")
             raise
-        return self._decoded(submission, outputs)
 
     def _decoded(self, submission: _Submission, outputs: list[NDArray[Any]]) -> list[Inferred]:
         inferred_s = self._clock.monotonic()
