@@ -16,7 +16,7 @@ from streamvision.types import Batch, Frame
 
 @dataclass(frozen=True, slots=True)
 class BatchPolicy:
-    """Limits of one model's batches; ``max_age_s`` concerns live streams only."""
+    """Limits of one model's batches; ``max_age_s`` is how long a live frame may wait for its turn."""
 
     max_batch: int = 16
     max_wait_s: float = 0.02
@@ -35,7 +35,7 @@ class _Row:
         A file's frames lie ready long before their turn, so their own age says nothing: the turn before counts.
         """
         head = self.channel.peek()
-        return float("inf") if head is None else max(head.info.received_s, self.served_s)
+        return float("inf") if head is None else max(head.ready_s, self.served_s)
 
 
 LIVE_CAPACITY = 2
@@ -108,7 +108,7 @@ class Batcher:
     def _expire(self) -> None:
         oldest_s = self._clock.monotonic() - self._policy.max_age_s
         for row in self._rows.values():
-            while row.live and (head := row.channel.peek()) is not None and head.info.received_s < oldest_s:
+            while row.live and (head := row.channel.peek()) is not None and head.ready_s < oldest_s:
                 row.channel.take_nowait()
                 self._on_expired(head)
 

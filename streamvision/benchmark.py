@@ -246,7 +246,7 @@ def measure_limits(settings: Settings, url: str, *, rounds: int, step: Callable[
 def _frame(number: int, picture: ScalablePicture, engine: Engine) -> Frame:
     pixels, letterbox = picture.prepare(engine.input)
     info = FrameInfo("bench", 0, number, number / 25, 0.0, NEVER, ClockSource.FILE, 0.0, picture.size_wh)
-    return Frame(info, picture, pixels, letterbox)
+    return Frame(info, picture, pixels, letterbox, 0.0)
 
 
 def bench_settings(folder: Path, url: str, *, manifest: str, streams: int = 1, fps: float | None = None) -> str:

@@ -128,13 +128,15 @@ class Frame:
     """One picture on its way to an engine.
 
     ``pixels`` is what the engine's `InputSpec` asks for, already scaled (uint8); ``letterbox`` maps it to the
-    source picture.
+    source picture. ``ready_s`` is the monotonic time from which it waits for its turn: later than
+    ``info.received_s`` by what the decoder needed, which with B-frames is some pictures.
     """
 
     info: FrameInfo
     picture: Picture
     pixels: UInt8
     letterbox: Letterbox
+    ready_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -133,7 +133,7 @@ class Bench:
 
 def inferred(seq: int) -> Inferred:
     letterbox = Letterbox.fit((64, 48), (64, 48))
-    frame = Frame(info(seq), blank_picture(), np.zeros((48, 64, 3), np.uint8), letterbox)
+    frame = Frame(info(seq), blank_picture(), np.zeros((48, 64, 3), np.uint8), letterbox, 0.0)
     return Inferred(frame, detections(0.9))
 
 

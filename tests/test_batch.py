@@ -15,11 +15,12 @@ from streamvision.types import ClockSource, Frame, FrameInfo
 from tests.fakes import FakeClock, blank_picture
 
 
-def frame(stream: str, received_s: float, seq: int = 0) -> Frame:
+def frame(stream: str, ready_s: float, seq: int = 0, *, received_s: float | None = None) -> Frame:
+    received_s = ready_s if received_s is None else received_s
     info = FrameInfo(
         stream, 0, seq, received_s, received_s, datetime(2026, 1, 1, tzinfo=UTC), ClockSource.ARRIVAL, 0.0, (8, 8)
     )
-    return Frame(info, blank_picture(8, 8), np.zeros((8, 8, 3), np.uint8), Letterbox.fit((8, 8), (8, 8)))
+    return Frame(info, blank_picture(8, 8), np.zeros((8, 8, 3), np.uint8), Letterbox.fit((8, 8), (8, 8)), ready_s)
 
 
 class Bench:
@@ -104,6 +105,13 @@ def test_live_frames_grow_too_old_and_are_counted():
     camera.put(frame("camera", bench.clock.monotonic(), 1))
     assert bench.collected() == [("camera", 1)]
     assert [one.info.seq for one in bench.expired] == [0]
+
+
+def test_what_the_decoder_held_back_does_not_count_as_waiting():
+    bench = Bench(max_age_s=0.5)
+    bench.add("camera").put(frame("camera", bench.clock.monotonic(), received_s=bench.clock.monotonic() - 2.0))
+    assert bench.collected() == [("camera", 0)]
+    assert bench.expired == []
 
 
 def test_a_files_frames_never_grow_too_old():

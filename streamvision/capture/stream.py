@@ -226,7 +226,7 @@ class StreamCapture:
             size_wh=picture.size_wh,
         )
         self._stats.size_wh = info.size_wh
-        self._put(Frame(info, picture, pixels, letterbox))
+        self._put(Frame(info, picture, pixels, letterbox, self._clock.monotonic()))
 
     def _due(self, received_s: float, media_s: float) -> float:
         """Hold a paced file's picture until it is due; return when it counts as received."""

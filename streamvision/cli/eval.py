@@ -122,7 +122,7 @@ def _batch(engine: Engine, path: Path) -> Batch:
         stream=str(path), epoch=0, seq=0, media_s=0.0, received_s=0.0, captured_at=datetime.now(UTC),
         clock=ClockSource.FILE, uncertainty_s=0.0, size_wh=picture.size_wh,
     )  # fmt: skip
-    return Batch((Frame(info, picture, pixels, letterbox),))
+    return Batch((Frame(info, picture, pixels, letterbox, 0.0),))
 
 
 def _rows(image_id: int, found: Detections, categories: Mapping[int, int]) -> Iterator[dict[str, Any]]:

@@ -89,7 +89,7 @@ def read(path: Path, *, every: int = 1, drop: float = 0.0, seed: int = 0) -> Ite
                 info = FrameInfo(
                     "s", 0, number, decoded.time, decoded.time, when, ClockSource.FILE, 0.0, picture.size_wh
                 )
-                yield Frame(info, picture, pixels, letterbox)
+                yield Frame(info, picture, pixels, letterbox, 0.0)
 
 
 @pytest.fixture(scope="module", params=SEEDS)

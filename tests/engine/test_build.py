@@ -49,7 +49,7 @@ def batch() -> Batch:
     letterbox = Letterbox.fit(SOURCE, SIZE, centre=False)
     info = FrameInfo("gate", 0, 0, 0.0, 0.0, datetime.now(UTC), ClockSource.FILE, 0.0, SOURCE)
     nobody: Any = None
-    return Batch((Frame(info, nobody, np.zeros((32, 64, 3), np.uint8), letterbox),))
+    return Batch((Frame(info, nobody, np.zeros((32, 64, 3), np.uint8), letterbox, 0.0),))
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ class Camera:
         size = picture.size_wh
         info = FrameInfo(self.stream, 0, self.count, media_s, media_s, now, ClockSource.FILE, 0.0, size)
         self.count += 1
-        batch = Batch((Frame(info, picture, pixels, letterbox),))
+        batch = Batch((Frame(info, picture, pixels, letterbox, 0.0),))
         (found,) = self.engine.decode(batch, self.engine.submit(batch).result())
         return found
 

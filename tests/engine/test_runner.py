@@ -28,7 +28,7 @@ def batch(*numbers: int) -> Batch:
     utc = datetime(2026, 1, 1, tzinfo=UTC)
     infos = [FrameInfo(f"s{one}", 0, one, 0.0, 0.0, utc, ClockSource.FILE, 0.0, (8, 8)) for one in numbers]
     pixels, letterbox = np.zeros((8, 8, 3), np.uint8), Letterbox.fit((8, 8), (8, 8))
-    return Batch(tuple(Frame(info, blank_picture(8, 8), pixels, letterbox) for info in infos))
+    return Batch(tuple(Frame(info, blank_picture(8, 8), pixels, letterbox, 0.0) for info in infos))
 
 
 class Device:
