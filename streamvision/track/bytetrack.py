@@ -120,6 +120,8 @@ class ByteTrack:
         """
         now_s = media_s if self._now_s is None else max(media_s, self._now_s)
         self._advance(now_s)
+        if not len(self._table) and not len(detections):  # most pictures of most cameras
+            return Tracks.empty()
         seen = self._usable(detections)
         rows, columns = self._associate(seen)
         self._continue(seen, rows, columns, now_s)
