@@ -52,6 +52,8 @@ class Source(Protocol):
     """One connection to a camera, file or device. Used by one thread.
 
     A recording may also have ``started_at: datetime | None``, read after `open`: when its first picture was taken.
+    A plug-in may have a static method ``check_url(url, options)``, which raises a `StreamvisionError` for a URL that
+    can never be opened; the configuration's check and the offline commands call it before anything runs.
     """
 
     live: bool

@@ -37,9 +37,12 @@ def open_source(url: str, options: OfflineOptions, clock: Clock) -> Source:
     kind = source_kind(url)
     plugin = plugins.load("source", kind)
     if options.transport is not None and kind != "rtsp":
-        raise UsageError("only RTSP has a choice of transport", where=url)
+        raise UsageError("only RTSP has a choice of transport", where=redact_url(url))
     chosen = {} if options.transport is None else {"transport": options.transport}
-    source: Source = plugin(url, plugin.Options(**chosen), clock)
+    settings = plugin.Options(**chosen)
+    if hasattr(plugin, "check_url"):
+        plugin.check_url(url, settings)
+    source: Source = plugin(url, settings, clock)
     return source
 
 

@@ -9,6 +9,7 @@ from typing import ClassVar, Final
 from pydantic import BaseModel, ConfigDict
 
 from streamvision import __version__
+from streamvision.capture.address import check_network_url
 from streamvision.capture.demux import Demuxer, Medium
 from streamvision.capture.faults import tls_options
 from streamvision.clock import Clock
@@ -34,6 +35,11 @@ class HttpSource:
         tls_verify: bool = True
 
     live: ClassVar[bool] = True
+
+    @staticmethod
+    def check_url(url: str, options: Options) -> None:
+        """Raise a `UsageError` for an address that can never be reached."""
+        check_network_url(url)
 
     def __init__(self, url: str, options: Options, clock: Clock) -> None:
         medium = Medium(

@@ -8,6 +8,7 @@ from typing import ClassVar, Final, Literal
 import av.error
 from pydantic import BaseModel, ConfigDict
 
+from streamvision.capture.address import check_network_url
 from streamvision.capture.demux import Demuxer, Medium
 from streamvision.capture.faults import refuses_transport, tls_options
 from streamvision.clock import Clock
@@ -54,6 +55,11 @@ class RtspSource:
         tls_verify: bool = True
 
     live: ClassVar[bool] = True
+
+    @staticmethod
+    def check_url(url: str, options: Options) -> None:
+        """Raise a `UsageError` for an address that can never be reached."""
+        check_network_url(url)
 
     def __init__(self, url: str, options: Options, clock: Clock) -> None:
         self.transport: Transport = "udp" if options.transport == "udp" else "tcp"

@@ -147,7 +147,7 @@ class _Loader:
         server = validate(self._document, ServerSettings, {} if given is None else given, ("server",))
         if server is None:
             return ServerSettings()
-        if not server.loopback and not (server.tokens.admin and server.tokens.read):
+        if server.unguarded:
             self._document.problem(
                 ("server", "listen"),
                 f"{server.listen} can be reached from other machines, so it needs tokens",
@@ -212,7 +212,7 @@ class _Loader:
         url = absolute_url(given, self._folder) if isinstance(given, str) and given and "\0" not in given else ""
         kind = self._kind(url, path) if url else ""
         rest = {key: value for key, value in entry.items() if key not in own}
-        source = self._options("source", kind, rest, path, own, f" for a {kind} source") if kind else None
+        source = self._source(kind, url, rest, path, own) if kind else None
         tracker = self._tracker(entry.get("tracker"), (*path, "tracker"))
         rules = self._rules(entry.get("rules"), (*path, "rules"))
         model = self._model_of(entry.get("model"), path, models)
@@ -229,6 +229,16 @@ class _Loader:
         where = (*path, "url")
         self._document.problem(where, f"there is no source for {scheme}: URLs", nearest(scheme, known_schemes()))
         return ""
+
+    def _source(self, kind: str, url: str, given: dict[str, Any], path: Path, own: set[str]) -> BaseModel | None:
+        options = self._options("source", kind, given, path, own, f" for a {kind} source")
+        check_url = getattr(self._load_plugin("source", kind), "check_url", None) if options is not None else None
+        if check_url is not None and (*path, "url") not in self._document.broken:
+            try:
+                check_url(url, options)
+            except StreamvisionError as error:
+                self._document.problem((*path, "url"), error.what, error.remedy or "")
+        return options
 
     def _model_of(self, given: Any, path: Path, models: Mapping[str, ModelSettings]) -> str:
         if given is None or given == "":

@@ -114,6 +114,27 @@ def test_every_mistake_is_told_with_its_place(tmp_path):
         assert said.startswith(expected)
 
 
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("demo:strt", "there is no scene called 'strt'; write demo:street"),
+        ("'demo:street?size=0x0'", "size: both sides must be even"),
+        ("demo:street?spped=2", "spped: unknown key; known: seed, size, fps, start"),
+        ("rtsp:///stream1", "the URL names no host"),
+        ("rtsp://cam:abc/stream1", "the host or the port in the URL is malformed"),
+        ("http://op:sec/ret@cam/stream1", "the host or the port in the URL is malformed"),
+    ],
+)
+def test_a_url_that_can_never_be_opened_is_a_mistake_in_the_file(tmp_path, url, message):
+    path = tmp_path / "config.yaml"
+    path.write_text(stream(url=url), encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path)
+    assert [(one.line, one.column) for one in caught.value.problems] == [(3, 10)]
+    assert message in str(caught.value)
+    assert "ret@cam" not in str(caught.value)
+
+
 def test_a_problem_reads_as_file_line_column(tmp_path):
     with pytest.raises(ConfigError) as caught:
         load_text(tmp_path, "streems: []")

@@ -84,6 +84,11 @@ class StreetSource:
     Options = StreetOptions
     live = True
 
+    @staticmethod
+    def check_url(url: str, options: StreetOptions) -> None:
+        """Raise a `UsageError` for a street that cannot be drawn, `SourceNotFound` for another scene."""
+        parse_street_url(url, options)
+
     def __init__(self, url: str, options: StreetOptions, clock: Clock) -> None:
         self._spec = parse_street_url(url, options).spec()
         self._clock = clock
