@@ -6,7 +6,12 @@ import re
 from collections.abc import Iterable
 
 HIDDEN = "***"
-_USERINFO = re.compile(r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]*://)[^/?#\s]*@")
+_USERINFO = re.compile(
+    r"(?P<scheme>\b[a-zA-Z][a-zA-Z0-9+.-]*://)"
+    # What stands before the host; also if its password holds a / ? or # that should have been written as %XX, but
+    # not where HOST:PORT/ is followed by an @ in the path.
+    r"(?:[^/?#\s]*|[^/?#\s:@]*:(?!\d{1,5}/)[^\s@]*)@"
+)
 _QUERY = re.compile(
     r"(?P<key>[?&;](?:user(?:name)?|login|pass(?:word|wd)?|pwd|auth|token|access_token|api_?key|key|secret|sig(?:nature)?)=)"
     r"[^&;#\s]*",
