@@ -23,19 +23,20 @@ def demo(
     Example: streamvision demo --listen 127.0.0.1:9000
     """
     from streamvision.cli._daemon import run_settings
-    from streamvision.config import ServerSettings, Settings, load_settings
+    from streamvision.config import Settings, load_settings, server_at
     from streamvision.engine.manifest import labels_of
     from streamvision.resources import shipped
 
     def read() -> Settings:
         return load_settings(shipped("configs") / "demo.yaml", labels_of=labels_of)
 
+    server = server_at(listen, where="--listen")
     settings = read()
     streams = tuple(
         one if seed is None else one.model_copy(update={"url": f"demo:street?seed={seed}"}) for one in settings.streams
     )
     changes = {
-        "server": ServerSettings(listen=listen),
+        "server": server,
         "state_dir": (state_dir or _state_home() / "streamvision" / "demo").absolute(),
         "streams": streams,
     }

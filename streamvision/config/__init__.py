@@ -10,6 +10,7 @@ from streamvision.config.settings import (
     StreamSettings,
     TokenSettings,
     TrackerSettings,
+    server_at,
 )
 from streamvision.config.sources import local_path, source_kind
 
@@ -25,6 +26,7 @@ __all__ = [
     "TrackerSettings",
     "load_settings",
     "local_path",
+    "server_at",
     "source_kind",
     "state_dir_of",
 ]

@@ -17,9 +17,11 @@ from pydantic import (
     PrivateAttr,
     SecretStr,
     StringConstraints,
+    ValidationError,
     field_validator,
 )
 
+from streamvision.errors import UsageError
 from streamvision.redact import redact_url, redact_values
 from streamvision.units import Seconds
 
@@ -80,6 +82,29 @@ class ServerSettings(Strict):
             return ipaddress.ip_address(self.host).is_loopback
         except ValueError:
             return self.host == "localhost"
+
+    @property
+    def unguarded(self) -> bool:
+        """Whether other machines could connect without a token; such a server is refused."""
+        return not self.loopback and not (self.tokens.admin and self.tokens.read)
+
+
+def server_at(listen: str, *, where: str) -> ServerSettings:
+    """Return a server without tokens at HOST:PORT, as an argument called ``where`` names it.
+
+    Raises `UsageError` for a malformed address and for one that other machines could reach.
+    """
+    try:
+        server = ServerSettings(listen=listen)
+    except ValidationError as error:
+        raise UsageError(f"expected HOST:PORT, like 127.0.0.1:8080, not {listen!r}", where=where) from error
+    if server.unguarded:
+        raise UsageError(
+            f"{listen} can be reached from other machines, so it needs tokens",
+            where=where,
+            remedy="listen on 127.0.0.1, or write a configuration with server.tokens",
+        )
+    return server
 
 
 class ModelSettings(Strict):
