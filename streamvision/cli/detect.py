@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from streamvision.cli.probe import Transport
+
 if TYPE_CHECKING:
     from streamvision.interfaces import Engine, Tracker
     from streamvision.offline import OfflineRun
@@ -33,7 +35,7 @@ def detect(
     fps: Annotated[float | None, typer.Option(min=0.01, help="Analyse at most so many pictures per second.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0.0, help="Stop after so much of the stream.")] = None,
     backend: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
-    transport: Annotated[str | None, typer.Option(help="For RTSP: tcp, udp or auto.")] = None,
+    transport: Annotated[Transport | None, typer.Option(help="For RTSP; tcp unless given.")] = None,
 ) -> None:
     """Detect (and follow) what a source shows, without a configuration.
 
@@ -44,6 +46,7 @@ def detect(
     from streamvision.engine.manifest import load
     from streamvision.offline import OfflineOptions, OfflineRun
 
+    _spare_the_source(source, json_out, video)
     following = track or video is not None
     with ExitStack() as stack:
         engine = build_engine(load(model), backend=backend)
@@ -55,6 +58,17 @@ def detect(
         report = _Report(engine, _tracker(min_score) if following else None, min_score, lines, video, stack)
         _work_through(run, report, source)
         report.conclude(run)
+
+
+def _spare_the_source(source: str, *outputs: Path | None) -> None:
+    """Refuse to write over what is to be read."""
+    from streamvision.config.sources import local_path
+    from streamvision.errors import UsageError
+
+    given = Path(local_path(source))
+    for output in outputs:
+        if output is not None and output.is_file() and given.exists() and output.samefile(given):
+            raise UsageError("this would overwrite the source", where=str(output), remedy="name another file")
 
 
 _ON_REQUEST = {"stopped", "shutdown"}
@@ -164,6 +178,10 @@ class _Report:
         if self._video_path is not None:
             parts.append(f"video in {self._video_path}")
         typer.echo(", ".join(parts), err=True)
+        if lost and not self.pictures:
+            from streamvision.errors import BrokenMedia
+
+            raise BrokenMedia("not one of its pictures could be used")
 
 
 def _work_through(run: OfflineRun, report: _Report, source: str) -> None:

@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import av
+import cv2
+import numpy as np
 import pytest
 
 from streamvision.capture.street.encode import write_street
@@ -59,6 +61,39 @@ def test_the_video_is_h264_with_every_picture(street: Path, tmp_path: Path):
         assert stream.codec_context.name == "h264"
         assert (stream.width, stream.height) == (480, 270)
         assert sum(1 for _ in container.decode(video=0)) == 60
+
+
+@pytest.mark.parametrize("option", ["--video", "--json"])
+def test_the_source_is_never_written_over(
+    street: Path, tmp_path: Path, option: str, capsys: pytest.CaptureFixture[str]
+):
+    copy = tmp_path / "only.mp4"
+    copy.write_bytes(street.read_bytes())
+    assert detect(str(copy), option, str(copy)) == 2
+    assert "overwrite" in capsys.readouterr().err
+    assert copy.read_bytes() == street.read_bytes()
+
+
+def test_a_source_without_one_usable_picture_is_a_failure(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    for name in ("a.png", "b.jpg"):
+        (tmp_path / name).write_bytes(b"no picture at all")
+    assert detect(str(tmp_path)) == 3
+    assert "2 lost (corrupt)" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "code"), [("out.ts", 0), ("out.mkv", 0), ("out.webm", 2), ("out.jpg", 2)])
+def test_a_container_that_cannot_hold_the_video_is_told_before_anything_runs(
+    street: Path, tmp_path: Path, name: str, code: int, capsys: pytest.CaptureFixture[str]
+):
+    assert detect(str(street), "--seconds", "0.5", "--video", str(tmp_path / name)) == code
+    shown = capsys.readouterr().err
+    assert ("no video can be written there" in shown) == bool(code)
+
+
+def test_a_picture_too_small_for_video_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    cv2.imwrite(str(tmp_path / "dot.png"), np.zeros((1, 1, 3), np.uint8))
+    assert detect(str(tmp_path / "dot.png"), "--video", str(tmp_path / "out.mp4")) == 2
+    assert "single row or column" in capsys.readouterr().err
 
 
 def test_a_folder_of_real_pictures(data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
