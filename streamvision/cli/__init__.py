@@ -78,3 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except StreamvisionError as error:
         typer.secho(f"streamvision: {error}" if error.exit_code != 2 else str(error), err=True, fg="red")
         sys.exit(error.exit_code)
+    except OSError as error:  # a full disk under what a command writes, for example
+        place = f"{error.filename}: " if error.filename else ""
+        typer.secho(f"streamvision: {place}{error.strerror or error}", err=True, fg="red")
+        sys.exit(1)

@@ -115,5 +115,7 @@ def _start(since: str | None) -> datetime | None:
         return None
     try:
         return datetime.now(UTC) - timedelta(seconds=parse_seconds(since))
-    except (ValueError, OverflowError) as error:
+    except ValueError as error:
         raise UsageError(f"--since: {error}") from error
+    except OverflowError:  # longer ago than there are dates: everything
+        return None

@@ -51,6 +51,13 @@ def test_the_version_is_told(capsys: pytest.CaptureFixture[str]):
         (["models", "info", "moton"], 2, "motion"),
         (["detect", "demo:street", "--seconds", "1", "--transport", "tcp"], 2, "RTSP"),
         (["detect", "demo:street", "--video", "nowhere/out.mp4"], 2, "nowhere/out.mp4"),
+        (["detect", "demo:street", "--transport", "quic"], 2, "quic"),
+        (["detect", "demo:street?fps=0"], 2, "fps"),
+        (["detect", "rtsp://u:pa/ss@192.0.2.1/x"], 2, "%2F"),
+        (["probe", "rtsp://"], 2, "no host"),
+        (["demo", "--listen", "0.0.0.0:8080"], 2, "needs tokens"),
+        (["demo", "--listen", "nonsense"], 2, "HOST:PORT"),
+        (["events", "--since", "1x"], 2, "span of time"),
     ],
 )
 def test_an_error_is_one_message_and_an_exit_code(
@@ -62,6 +69,15 @@ def test_an_error_is_one_message_and_an_exit_code(
     shown = capsys.readouterr().err
     assert told in shown
     assert "Traceback" not in shown
+
+
+def test_a_full_disk_is_one_message(capsys: pytest.CaptureFixture[str]):
+    with open("/dev/full", "w") as full, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "stdout", full)
+        with pytest.raises(SystemExit) as ended:
+            main(["schema"])
+    assert ended.value.code == 1
+    assert "No space left on device" in capsys.readouterr().err
 
 
 def test_importing_the_command_line_imports_nothing_heavy():
