@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -20,6 +21,9 @@ from streamvision.interfaces import Engine, Source
 from streamvision.metrics import EngineStats, StreamStats
 from streamvision.redact import redact_url
 from streamvision.types import Frame, StreamState
+
+_END_S = 3.0
+"""How long capture and runner are given to end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +57,15 @@ class OfflineRun:
         name = PurePath(redact_url(url).partition("?")[0]).name or "source"
         self.stats = StreamStats(name)
         self.engine_stats = EngineStats("model")
+        self._ended = threading.Event()
         self._results = Channel[Sequence[Inferred]](4)
         self._open = partial(open_source, url, options, clock)
         self._enough_s = float("inf") if options.seconds is None else options.seconds
         source = self._open()
         batcher = Batcher(BatchPolicy(max_batch=1), clock, lambda _: self.stats.drop("batch", "max_age"))
-        channel = batcher.add(name, live=source.live, on_overflow=lambda _: self.stats.drop("queue", "overflow"))
+        self._inlet = channel = batcher.add(
+            name, live=source.live, on_overflow=lambda _: self.stats.drop("queue", "overflow")
+        )
         batcher.close()
         self._runner = Runner(
             "model", engine, batcher.collect, self._hand_over, self._lost, self.engine_stats, clock, lambda _: None
@@ -81,8 +88,12 @@ class OfflineRun:
             finally:
                 source.close()
 
+    def stop(self) -> None:
+        """End the iteration after the picture that is under way; a signal handler may call this."""
+        self._ended.set()
+
     def __iter__(self) -> Iterator[Inferred]:
-        """Run to the end of the source; raises what stopped it early."""
+        """Run to the end of the source, or until `stop`; raises what stopped it early."""
         self._capture.start()
         self._runner.start()
         try:
@@ -99,12 +110,13 @@ class OfflineRun:
                 raise error
 
     def _next(self) -> Sequence[Inferred] | None:
-        while True:
+        while not self._ended.is_set():
             try:
                 return self._results.get(0.1)
             except TimeoutError:
                 if self._runner.join(0) and not len(self._results):
-                    return None
+                    break
+        return None
 
     def _hand_over(self, batch: Sequence[Inferred]) -> None:
         try:
@@ -119,8 +131,9 @@ class OfflineRun:
     def _stop(self) -> None:
         self._capture.stop()
         self._results.close()
-        self._capture.join(5)
-        self._runner.join(5)
+        if not self._capture.join(_END_S):
+            self._inlet.close()  # it waits for a silent camera and is left behind; it holds no picture
+        self._runner.join(_END_S)
 
     def _on_state(self, change: StateChange) -> None:
         """A live source that came to its end is done here; the daemon would call it again."""

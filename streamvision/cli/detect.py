@@ -41,6 +41,7 @@ def detect(
 
     Example: streamvision detect car.mp4 --model yolox-nano --track --json found.jsonl --video found.mp4
     """
+    from streamvision.cli._interrupt import interruptible
     from streamvision.clock import SystemClock
     from streamvision.engine.build import build_engine
     from streamvision.engine.manifest import load
@@ -54,7 +55,7 @@ def detect(
         to_stdout = json_out is None and video is None
         lines = stack.enter_context(_writer(Path("-") if to_stdout else json_out))
         run = OfflineRun(source, engine, OfflineOptions(fps, transport, seconds), SystemClock())
-        run.check()
+        interruptible(run.check)
         report = _Report(engine, _tracker(min_score) if following else None, min_score, lines, video, stack)
         _work_through(run, report, source)
         report.conclude(run)
@@ -185,13 +186,11 @@ class _Report:
 
 
 def _work_through(run: OfflineRun, report: _Report, source: str) -> None:
+    from streamvision.cli._interrupt import ending
     from streamvision.cli._progress import count_bar
     from streamvision.redact import redact_url
 
-    with count_bar(redact_url(source), None) as advance:
-        try:
-            for inferred in run:
-                report.add(inferred)
-                advance()
-        except KeyboardInterrupt:
-            typer.echo("stopped", err=True)
+    with ending(run.stop), count_bar(redact_url(source), None) as advance:
+        for inferred in run:
+            report.add(inferred)
+            advance()

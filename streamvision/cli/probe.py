@@ -57,6 +57,7 @@ def probe(
     Example: streamvision probe rtsp://admin:secret@192.0.2.11/stream1 --seconds 10
     """
     from streamvision.capture.probing import probe_source
+    from streamvision.cli._interrupt import interruptible
     from streamvision.clock import SystemClock
     from streamvision.config import source_kind
     from streamvision.errors import CaptureError
@@ -69,7 +70,7 @@ def probe(
     source = open_source(url, OfflineOptions(transport=transport), clock)
     try:
         with _waiting(f"watching {redact_url(url)} for {seconds:g} s"):
-            found = probe_source(source, clock, seconds)
+            found = interruptible(lambda: probe_source(source, clock, seconds))
     except CaptureError as error:
         _explain(error, redact_url(url), as_json)
         raise typer.Exit(error.exit_code) from error
