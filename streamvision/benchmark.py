@@ -249,11 +249,14 @@ def _frame(number: int, picture: ScalablePicture, engine: Engine) -> Frame:
     return Frame(info, picture, pixels, letterbox, 0.0)
 
 
-def bench_settings(folder: Path, url: str, *, manifest: str, streams: int = 1, fps: float | None = None) -> str:
+def bench_settings(
+    folder: Path, url: str, *, manifest: str, streams: int = 1, fps: float | None = None, backend: str = "auto"
+) -> str:
     """Return configuration text: ``streams`` streams of one file on one model, state in ``folder``."""
     rate = "" if fps is None else f", fps: {fps}"
     rows = "".join(f"  - {{id: s{number}, url: '{url}', model: m{rate}}}\n" for number in range(streams))
-    return f"state_dir: {folder}\nmodels: {{m: {{manifest: '{manifest}'}}}}\nstreams:\n{rows}"
+    models = f"models: {{m: {{manifest: '{manifest}', backend: {backend}}}}}"
+    return f"state_dir: {folder}\n{models}\nstreams:\n{rows}"
 
 
 def on_film(settings: Settings, url: str, state_dir: Path) -> Settings:

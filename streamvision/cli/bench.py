@@ -33,6 +33,7 @@ def bench(
     fps: Annotated[
         float | None, typer.Option(min=0.01, help="Without a configuration: analyse at most so many per second.")
     ] = None,
+    backend: Annotated[str, typer.Option(help="Without a configuration: auto, openvino or onnxruntime.")] = "auto",
     video: Annotated[
         Path | None, typer.Option(help="The film that every stream reads; by default a street that is drawn first.")
     ] = None,
@@ -50,11 +51,13 @@ def bench(
     from streamvision.benchmark import measure_limits
     from streamvision.cli._progress import count_bar
     from streamvision.cli.logs import only_warnings
+    from streamvision.config import load_settings
 
     only_warnings()
     with tempfile.TemporaryDirectory(prefix="streamvision-bench-") as name:
         folder = Path(name)
-        chosen = _chosen(config, folder, model, streams, fps)
+        config = config or _made_up(folder, manifest=model, streams=streams, fps=fps, backend=backend)
+        chosen = load_settings(config)
         film = video.absolute() if video else _film(folder)
         settings = _on(film, chosen, folder)
         with count_bar("measuring", rounds * len(_PARTS)) as step:
@@ -62,16 +65,14 @@ def bench(
     _tell(settings, limits)
 
 
-def _chosen(config: Path | None, folder: Path, model: str, streams: int, fps: float | None) -> Settings:
-    """Return the configuration to measure: the given one, or one made up from the options."""
+def _made_up(folder: Path, *, manifest: str, streams: int, fps: float | None, backend: str) -> Path:
+    """Return a configuration made up from the options."""
     from streamvision.benchmark import bench_settings
-    from streamvision.config import load_settings
 
-    if config is None:
-        config = folder / "bench.yaml"
-        text = bench_settings(folder, str(folder / "film"), manifest=model, streams=streams, fps=fps)
-        config.write_text(text, encoding="utf-8")
-    return load_settings(config)
+    path, film = folder / "bench.yaml", str(folder / "film")
+    text = bench_settings(folder, film, manifest=manifest, streams=streams, fps=fps, backend=backend)
+    path.write_text(text, encoding="utf-8")
+    return path
 
 
 def _on(film: Path, chosen: Settings, folder: Path) -> Settings:

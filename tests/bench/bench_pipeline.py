@@ -1,6 +1,6 @@
 """The pipeline beside its parts and beside the plain loop, on one file with yolox-nano, in one interleaved run.
 
-    STREAMVISION_TEST_DATA=... python tests/bench/bench_pipeline.py [VIDEO] [ROUNDS]
+    STREAMVISION_TEST_DATA=... python tests/bench/bench_pipeline.py [VIDEO] [ROUNDS] [BACKEND]
 
 Exits with 1 if the pipeline's CPU time per picture is more than 1.10 times the sum of its parts measured alone
 (decoding, scaling, inference), or its throughput less than twice that of ``plain_loop.py``.
@@ -33,14 +33,16 @@ def main() -> int:
     quiet()
     video = Path(sys.argv[1]).absolute() if len(sys.argv) > 1 else data() / "videos/car-detection.mp4"
     rounds = int(sys.argv[2]) if len(sys.argv) > 2 else 5
+    backend = sys.argv[3] if len(sys.argv) > 3 else "auto"
     network = shipped_network("yolox_nano.onnx")
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "bench.yaml"
-        path.write_text(bench_settings(Path(name) / "state", str(video), manifest="yolox-nano"), encoding="utf-8")
+        text = bench_settings(Path(name) / "state", str(video), manifest="yolox-nano", backend=backend)
+        path.write_text(text, encoding="utf-8")
         settings = load_settings(path)
         with limit_works(settings, str(video)) as works:
             samples = interleaved(works | {"plain loop": partial(plain_loop, video, network)}, rounds)
-    print(f"{video.name}, medians of {rounds} rounds")
+    print(f"{video.name}, backend {backend}, medians of {rounds} rounds")
     for part, measured in samples.items():
         print(describe(part, measured))
     cpu = limits_of(samples, settings).cpu_ratio
