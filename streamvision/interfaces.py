@@ -215,6 +215,11 @@ class Sink(Protocol):
         ...
 
 
+def full_event_type(text: str) -> str:
+    """Return the CloudEvents type, or the beginning of one, that a person means: ``zone`` is ``streamvision.zone``."""
+    return text if not text or text.startswith("streamvision") else f"streamvision.{text}"
+
+
 class EventReader(Protocol):
     """Reading side of the local event store, for the API and the page."""
 

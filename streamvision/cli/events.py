@@ -42,11 +42,12 @@ def events(
 
     Example: streamvision events --config config.yaml --since 1h --type zone --follow
     """
+    from streamvision.interfaces import full_event_type
     from streamvision.sinks.database import FILE_NAME, EventLog
 
     if config is not None and state_dir is not None:
         raise UsageError("--config and --state-dir say the same thing", remedy="give one of them")
-    query = _Query(stream, _prefix(kind), _start(since), limit)
+    query = _Query(stream, full_event_type(kind), _start(since), limit)
     log = EventLog(_folder(config, state_dir) / FILE_NAME)
     try:
         newest = log.last_position()
@@ -102,10 +103,6 @@ def _folder(config: Path | None, state_dir: Path | None) -> Path:
     if config is not None:
         return state_dir_of(config)
     return state_dir or Path(os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or "./var")
-
-
-def _prefix(kind: str) -> str:
-    return kind if not kind or kind.startswith("streamvision.") else f"streamvision.{kind}"
 
 
 def _start(since: str | None) -> datetime | None:

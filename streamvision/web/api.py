@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from streamvision.errors import StreamvisionError
-from streamvision.interfaces import StoredEvent
+from streamvision.interfaces import StoredEvent, full_event_type
 from streamvision.metrics import CONTENT_TYPE
 from streamvision.web.board import Board, StreamStatus
 from streamvision.web.endless import MJPEG_TYPE, SSE_TYPE, Endless, event_part, picture_part
@@ -82,7 +82,7 @@ class Api:
     async def events(self, request: Request) -> Response:
         """The newest events, newest first; or with ``after`` those after a position, oldest first."""
         limit = _integer(request, "limit", 100, 1, MAX_EVENTS)
-        stream, kind = request.query_params.get("stream"), request.query_params.get("type")
+        stream, kind = request.query_params.get("stream"), _event_type(request)
         if "after" in request.query_params:
             position = _integer(request, "after", 0, 0, 2**63 - 1)
             seen = await self._read(lambda: self._board.events.after(position, limit))
@@ -105,7 +105,7 @@ class Api:
             position = _integer(request, "after", 0, 0, 2**63 - 1)
         else:
             position = await self._newest()
-        stream, kind = request.query_params.get("stream"), request.query_params.get("type")
+        stream, kind = request.query_params.get("stream"), _event_type(request)
         return Endless(self._follow(position, stream, kind), SSE_TYPE, self.stopping)
 
     async def snapshot(self, request: Request) -> Response:
@@ -136,7 +136,7 @@ class Api:
         watcher = self._watch(status)
         return Endless(_pictures(watcher, view), MJPEG_TYPE, self.stopping, watcher.close)
 
-    async def _follow(self, position: int, stream: str | None, kind: str | None) -> AsyncGenerator[bytes, None]:
+    async def _follow(self, position: int, stream: str | None, kind: str) -> AsyncGenerator[bytes, None]:
         self._listeners += 1
         try:
             yield b"retry: 2000\n\n"
@@ -202,8 +202,12 @@ def _stopping() -> ApiError:
     return ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "stopping", "the daemon is going down")
 
 
-def _matches(event: StoredEvent, stream: str | None, kind: str | None) -> bool:
+def _matches(event: StoredEvent, stream: str | None, kind: str) -> bool:
     return (not stream or event.stream == stream) and (not kind or event.type.startswith(kind))
+
+
+def _event_type(request: Request) -> str:
+    return full_event_type(request.query_params.get("type", ""))
 
 
 def _view(request: Request, width: int) -> View:

@@ -85,7 +85,7 @@ def _parameter(name: str, where: str, schema: _Schema, text: str) -> _Schema:
 _STREAM = _parameter("stream", "path", _TEXT, "the stream's id")
 _FILTERS = [
     _parameter("stream", "query", _TEXT, "only this stream's events"),
-    _parameter("type", "query", _TEXT, "only types that begin with this, for example streamvision.zone"),
+    _parameter("type", "query", _TEXT, "only types that begin with this, for example zone or streamvision.zone.start"),
 ]
 _AFTER = _parameter("after", "query", _COUNT, "a position: events after it, oldest first")
 _TOKEN = _parameter("token", "query", _TEXT, "a token, for elements that cannot send the Authorization header")

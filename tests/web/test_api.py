@@ -154,6 +154,8 @@ def test_events_newest_first_and_after_a_position(client: httpx.Client, board: F
     [
         ("stream=yard", ["E0002"]),
         ("type=streamvision.zone", ["E0001"]),
+        ("type=zone", ["E0001"]),
+        ("after=0&type=line", ["E0002"]),
         ("after=0&type=streamvision.line", ["E0002"]),
         ("after=0&stream=door", []),
     ],
