@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 
 import typer
 
+from streamvision.cli._files import spare
 from streamvision.cli.probe import Transport
 
 if TYPE_CHECKING:
@@ -43,11 +44,12 @@ def detect(
     """
     from streamvision.cli._interrupt import interruptible
     from streamvision.clock import SystemClock
+    from streamvision.config import local_path
     from streamvision.engine.build import build_engine
     from streamvision.engine.manifest import load
     from streamvision.offline import OfflineOptions, OfflineRun
 
-    _spare_the_source(source, json_out, video)
+    spare(local_path(source), json_out, video)
     following = track or video is not None
     with ExitStack() as stack:
         engine = build_engine(load(model), backend=backend)
@@ -59,17 +61,6 @@ def detect(
         report = _Report(engine, _tracker(min_score) if following else None, min_score, lines, video, stack)
         _work_through(run, report, source)
         report.conclude(run)
-
-
-def _spare_the_source(source: str, *outputs: Path | None) -> None:
-    """Refuse to write over what is to be read."""
-    from streamvision.config.sources import local_path
-    from streamvision.errors import UsageError
-
-    given = Path(local_path(source))
-    for output in outputs:
-        if output is not None and output.is_file() and given.exists() and output.samefile(given):
-            raise UsageError("this would overwrite the source", where=str(output), remedy="name another file")
 
 
 _ON_REQUEST = {"stopped", "shutdown"}

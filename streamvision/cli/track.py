@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streamvision.cli._files import spare
 from streamvision.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ def track(
 
     if frame_rate is not None and not 0 < frame_rate < float("inf"):
         raise UsageError(f"--frame-rate is {frame_rate:g}", remedy="it must be above 0")
+    spare(detections, out)
     follower = _tracker(tracker, setting or [])
     rate = frame_rate or declared_frame_rate(detections) or _DEFAULT_FRAME_RATE
     found = read_detections(detections)

@@ -65,3 +65,11 @@ def test_settings_reach_the_tracker(tmp_path: Path) -> None:
     out = tmp_path / "tracks.txt"
     assert _run(_detections(tmp_path), "--out", out, "--set", "confirm_hits=9", "--frame-rate", "25") == 0
     assert [line.split(",")[0] for line in out.read_text().splitlines()] == ["9", "10"]
+
+
+def test_the_detections_are_never_written_over(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    given = _detections(tmp_path)
+    before = given.read_bytes()
+    assert _run(given, "--out", given) == 2
+    assert "overwrite" in capsys.readouterr().err
+    assert given.read_bytes() == before
