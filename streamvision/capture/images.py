@@ -36,11 +36,11 @@ class ImageFolderSource:
     """
 
     class Options(BaseModel):
-        """``fps``: how fast the pictures follow each other in media time; ``loop`` and ``pace`` as for video files."""
+        """``rate``: how many pictures make a second of media time; ``loop`` and ``pace`` as for video files."""
 
         model_config = ConfigDict(frozen=True, extra="forbid")
 
-        fps: float = Field(default=1.0, gt=0, le=1000)
+        rate: float = Field(default=1.0, gt=0, le=1000)
         loop: bool = False
         pace: Literal["realtime", "fast"] = "fast"
 
@@ -73,7 +73,7 @@ class ImageFolderSource:
         if rgb is None:
             log.warning("unreadable picture", path=str(self.paths[index]))
         picture = _UNREADABLE if rgb is None else ArrayPicture(rgb)
-        return [SourcePicture(picture, index / self._options.fps, received_s, corrupt=rgb is None)]
+        return [SourcePicture(picture, index / self._options.rate, received_s, corrupt=rgb is None)]
 
     def close(self) -> None:
         """Nothing is held open."""

@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("form", ["{}", "{}/", "{}/*.png", "images:{}", "file:{}", "{}/shot*"])
 def test_pictures_come_in_natural_order_at_the_chosen_rate(folder: Path, form: str) -> None:
-    found = read_all(form.format(folder), fps=4)
+    found = read_all(form.format(folder), rate=4)
     assert [int(picture.picture.rgb()[0, 0, 0]) for picture in found] == [1, 2, 10, 11, 100]
     assert [picture.pts_s for picture in found] == [0, 0.25, 0.5, 0.75, 1.0]
     assert found[0].picture.size_wh == (20, 10)
@@ -87,7 +87,7 @@ def test_a_place_without_pictures_is_not_found(tmp_path: Path, place: str) -> No
         read_all(place.format(tmp_path))
 
 
-@pytest.mark.parametrize("options", [{"fps": 0}, {"speed": 1}, {"pace": "slow"}])
+@pytest.mark.parametrize("options", [{"rate": 0}, {"speed": 1}, {"pace": "slow"}])
 def test_wrong_options_are_refused(options: dict[str, object]) -> None:
     with pytest.raises(ValidationError):
         ImageFolderSource.Options(**options)  # type: ignore[arg-type]

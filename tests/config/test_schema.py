@@ -7,8 +7,10 @@ import jsonschema
 import pytest
 from ruamel.yaml import YAML
 
+from streamvision import plugins
 from streamvision.config import load_settings
 from streamvision.config.schema import json_schema
+from streamvision.config.settings import StreamEntry
 from streamvision.engine.manifest import labels_of
 from streamvision.resources import shipped
 from tests.config.plugin_fakes import load
@@ -51,3 +53,9 @@ def test_the_contract_is_right_with_the_real_plug_ins(tmp_path):
     real = load_settings(path, env=env)
     assert real.streams[0].rules[0].options.min_dwell == 2.0
     assert load_settings(path, env=env, load_plugin=load).streams[0].zones == real.streams[0].zones
+
+
+@pytest.mark.parametrize("name", plugins.names("source"))
+def test_every_option_of_a_source_can_be_given(name):
+    """A key that all streams have never reaches the source."""
+    assert not set(plugins.load("source", name).Options.model_fields) & {*StreamEntry.model_fields, "rules", "tracker"}
