@@ -160,6 +160,7 @@ class Pipeline:
         left_s = partial(_left_s, self._clock, self._clock.monotonic() + deadline_s)
         self._end_captures(min(CAPTURE_END_S, left_s() / 3))
         drained = [lane.runner.join(left_s() * 2 / 3) for lane in self.lanes.values()]
+        self._lose_rest()
         self._analysis.input.close()
         drained.append(not self._started or self._analysis.join(left_s() * 2 / 3))
         drained.append(self._flush(left_s() * 2 / 3))
@@ -307,6 +308,13 @@ class Pipeline:
             if not capture.join(left_s()):
                 log.warning("left behind while it waits for its camera", stream=stream)
                 self._inlets[stream].close()
+
+    def _lose_rest(self) -> None:
+        """Give a fate to what no runner took: one of them broke, or hangs."""
+        for inlet in self._inlets.values():
+            inlet.close()
+            while (frame := inlet.take_nowait()) is not None:
+                self._drop("batch", "stopped", frame)
 
     def _close_books(self) -> bool:
         """Tell every stream's books; False if a picture's fate is unknown."""
