@@ -103,7 +103,8 @@ def test_detections_are_drawn_where_nothing_is_tracked() -> None:
 
 def test_a_class_without_a_name_is_drawn_too() -> None:
     found = Detections(np.array([BOX], np.float32), np.array([0.9], np.float32), np.array([7], np.int32))
-    annotate(grey(), Analysis(info(), found, Tracks.empty(), ()))
+    picture = grey()
+    assert changed(picture, annotate(picture, Analysis(info(), found, Tracks.empty(), ()), header=False)).any()
 
 
 def test_a_zone_is_a_light_tint_inside_its_polygon_only() -> None:

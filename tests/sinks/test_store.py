@@ -168,7 +168,9 @@ def test_one_writer_at_a_time(store, path):
 
 def test_the_lock_ends_with_the_store(path):
     EventStore(path, SystemClock()).close()
-    EventStore(path, SystemClock()).close()
+    again = EventStore(path, SystemClock())
+    assert again.reserve_ids("gate", 1) == 1
+    again.close()
 
 
 @pytest.mark.parametrize("damage", ["text", "middle"])
