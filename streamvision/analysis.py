@@ -23,6 +23,7 @@ from streamvision.types import (
     Event,
     Frame,
     FrameInfo,
+    Perception,
     Phase,
     StreamState,
     Tracks,
@@ -51,16 +52,17 @@ class StreamAnalyser:
         self.min_score = min_score
         self._last: FrameInfo | None = None
 
-    def update(self, info: FrameInfo, detections: Detections) -> tuple[Analysis, list[Event]]:
+    def update(self, info: FrameInfo, perception: Perception) -> tuple[Analysis, list[Event]]:
         """Follow and judge one picture; pictures of a stream come in order."""
         events = self._cut(info)
+        detections, segmentation = perception.detections, perception.segmentation
         tracks = self._tracker.update(detections, info.media_s)
-        scene = Scene(info, tracks, self._labels)
+        scene = Scene(info, tracks, self._labels, detections, segmentation)
         for rule in self._rules:
             events += rule.update(scene)
         self._last = info
         self._count(detections, tracks, events)
-        return Analysis(info, detections, tracks, self._labels), events
+        return Analysis(info, detections, tracks, self._labels, segmentation), events
 
     def close(self, reason: str) -> list[Event]:
         """End every open happening."""
@@ -175,7 +177,7 @@ class AnalysisStage:
         analyser = self._analysers[info.stream]
         stats = analyser.stats
         engine_s = self._clock.monotonic()
-        analysis, events = analyser.update(info, inferred.detections)
+        analysis, events = analyser.update(info, inferred.perception)
         if events:
             self._append(events)
         now = self._clock.monotonic()

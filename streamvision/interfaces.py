@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Protocol
@@ -14,12 +14,15 @@ from numpy.typing import NDArray
 
 from streamvision.geometry import Letterbox
 from streamvision.types import (
+    Attribute,
     Batch,
     Detections,
     Event,
     FrameInfo,
     InputSpec,
+    Perception,
     Picture,
+    Segmentation,
     Tracks,
     UInt8,
 )
@@ -98,15 +101,15 @@ class Backend(Protocol):
 
 
 class Decoder(Protocol):
-    """Raw output tensors -> detections, in source pixels."""
+    """Raw output tensors -> what they say of the picture, in source pixels."""
 
-    def decode(self, outputs: Sequence[NDArray[Any]], letterboxes: Sequence[Letterbox]) -> list[Detections]:
-        """Return one `Detections` per picture of the batch, best score first, after NMS."""
+    def decode(self, outputs: Sequence[NDArray[Any]], letterboxes: Sequence[Letterbox]) -> list[Perception]:
+        """Return one `Perception` per picture of the batch; detections best score first, after NMS."""
         ...
 
 
 class Engine(Protocol):
-    """What a runner drives: frames in, detections out. A network (backend + decoder) or a classic algorithm."""
+    """What a runner drives: frames in, perceptions out. A network (backend + decoder) or a classic algorithm."""
 
     input: InputSpec
     labels: tuple[str, ...]
@@ -119,8 +122,8 @@ class Engine(Protocol):
         """Start on a batch; see `Backend.submit`."""
         ...
 
-    def decode(self, batch: Batch, outputs: list[NDArray[Any]]) -> list[Detections]:
-        """Turn raw outputs into one `Detections` per frame."""
+    def decode(self, batch: Batch, outputs: list[NDArray[Any]]) -> list[Perception]:
+        """Turn raw outputs into one `Perception` per frame."""
         ...
 
     def forget(self, stream: str) -> None:
@@ -149,11 +152,14 @@ class Tracker(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a rule sees of one picture."""
+    """What a rule sees of one picture. ``detections`` are what ``tracks.det_index`` points into."""
 
     info: FrameInfo
     tracks: Tracks
     class_names: Sequence[str]
+    detections: Detections = field(default_factory=Detections.empty)
+    segmentation: tuple[Segmentation, ...] = ()
+    attributes: Mapping[int, Mapping[str, Attribute]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

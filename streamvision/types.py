@@ -166,30 +166,110 @@ def _frozen(array: NDArray[Any], dtype: type[np.generic], shape: tuple[int | Non
 
 
 @dataclass(frozen=True, slots=True, eq=False)
+class Masks:
+    """Instance masks at the size at which the network made them.
+
+    values (N,h,w) float32: where their bilinear interpolation is positive, there is the object (a logit, or a
+    probability minus its threshold). region (N,4) float32: the rectangle, xyxy in source px, whose outer borders are
+    those of the raster; the whole picture for networks that make masks of it, a box of its own for each object for
+    networks that look at regions. `masks` makes bitmaps, polygons and run lengths of them.
+    """
+
+    values: Float32
+    region: Float32
+
+    def __post_init__(self) -> None:
+        count = len(self.region)
+        object.__setattr__(self, "values", _frozen(self.values, np.float32, (count, None, None), "values"))
+        object.__setattr__(self, "region", _frozen(self.region, np.float32, (count, 4), "region"))
+
+    def __len__(self) -> int:
+        return len(self.region)
+
+    def __getitem__(self, index: NDArray[Any] | slice) -> Masks:
+        """Select rows by a boolean mask, an index array or a slice."""
+        return Masks(self.values[index], self.region[index])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Detections:
-    """What one picture shows: xyxy (N,4) float32 source px, score (N,) float32 in [0,1], class_id (N,) int32."""
+    """What one picture shows: xyxy (N,4) float32 source px, score (N,) float32 in [0,1], class_id (N,) int32.
+
+    ``masks``: one for each row, or None. ``keypoints`` (N,K,2) float32 source px, for example a face's landmarks.
+    """
 
     xyxy: Float32
     score: Float32
     class_id: Int32
+    masks: Masks | None = None
+    keypoints: Float32 | None = None
 
     def __post_init__(self) -> None:
         count = len(self.xyxy)
         object.__setattr__(self, "xyxy", _frozen(self.xyxy, np.float32, (count, 4), "xyxy"))
         object.__setattr__(self, "score", _frozen(self.score, np.float32, (count,), "score"))
         object.__setattr__(self, "class_id", _frozen(self.class_id, np.int32, (count,), "class_id"))
+        if self.masks is not None and len(self.masks) != count:
+            raise ValueError(f"masks: expected {count} of them, got {len(self.masks)}")
+        if self.keypoints is not None:
+            object.__setattr__(self, "keypoints", _frozen(self.keypoints, np.float32, (count, None, 2), "keypoints"))
 
     def __len__(self) -> int:
         return len(self.xyxy)
 
     def __getitem__(self, index: NDArray[Any] | slice) -> Detections:
         """Select rows by a boolean mask, an index array or a slice."""
-        return Detections(self.xyxy[index], self.score[index], self.class_id[index])
+        masks = None if self.masks is None else self.masks[index]
+        keypoints = None if self.keypoints is None else self.keypoints[index]
+        return Detections(self.xyxy[index], self.score[index], self.class_id[index], masks, keypoints)
 
     @classmethod
     def empty(cls) -> Detections:
         """Return detections of a picture that shows nothing."""
         return cls(np.empty((0, 4), np.float32), np.empty(0, np.float32), np.empty(0, np.int32))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segmentation:
+    """What every part of a picture is: label_map (h,w) uint8, indices into ``class_names``, at the network's size.
+
+    ``name`` tells apart the maps of a network that makes several (``drivable``, ``lane``); ``letterbox`` maps label
+    map px to source px.
+    """
+
+    name: str
+    label_map: UInt8
+    letterbox: Letterbox
+    class_names: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "label_map", _frozen(self.label_map, np.uint8, (None, None), "label_map"))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Perception:
+    """What an engine saw in one picture.
+
+    ``classification`` (C,) float32: the probability of each label, for networks that judge a picture as a whole.
+    """
+
+    detections: Detections
+    segmentation: tuple[Segmentation, ...] = ()
+    classification: Float32 | None = None
+
+    @classmethod
+    def of_nothing(cls) -> Perception:
+        """Return what a network sees that finds nothing."""
+        return cls(Detections.empty())
+
+
+@dataclass(frozen=True, slots=True)
+class Attribute:
+    """What a second network says of a track, by votes over time: ``share`` of the votes in [0,1] that agree."""
+
+    value: str
+    share: float
+    votes: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -243,23 +323,34 @@ class Tracks:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Analysis:
-    """Everything known about one picture, without its pixels."""
+    """Everything known about one picture, without its pixels.
+
+    ``attributes``: per track id, what second networks say of it, by the attribute's name.
+    """
 
     info: FrameInfo
     detections: Detections
     tracks: Tracks
     class_names: Sequence[str]
+    segmentation: tuple[Segmentation, ...] = ()
+    attributes: Mapping[int, Mapping[str, Attribute]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class TrackRef:
-    """A track as an event quotes it: xyxy in source px, velocity in px/s."""
+    """A track as an event quotes it: xyxy in source px, velocity in px/s.
+
+    ``polygon``: the object's outer border as (x, y) in source px, where the network makes masks; ``attributes``: what
+    second networks say of it.
+    """
 
     id: int
     class_name: str
     score: float
     xyxy: tuple[float, float, float, float]
     velocity: tuple[float, float]
+    polygon: tuple[tuple[float, float], ...] | None = None
+    attributes: Mapping[str, Attribute] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,12 +125,18 @@ class _Report:
     def _analyse(self, inferred: Any) -> Analysis:
         from streamvision.types import Analysis, Tracks
 
-        info, found = inferred.frame.info, inferred.detections
+        info, found = inferred.frame.info, inferred.perception.detections
         if self._tracker is None:
-            return Analysis(info, found[found.score >= self._min_score], Tracks.empty(), self._labels)
+            return Analysis(
+                info,
+                found[found.score >= self._min_score],
+                Tracks.empty(),
+                self._labels,
+                inferred.perception.segmentation,
+            )
         tracks = self._tracker.update(found, info.media_s)
         self._ids.update(tracks.ids[tracks.confirmed].tolist())
-        return Analysis(info, found, tracks, self._labels)
+        return Analysis(info, found, tracks, self._labels, inferred.perception.segmentation)
 
     def _line(self, analysis: Analysis) -> dict[str, object]:
         tracks, found = analysis.tracks, analysis.detections

@@ -93,7 +93,7 @@ def _results(
                 pending.append((image["id"], batch, engine.submit(batch)))
             if pending and (image is None or len(pending) > engine.in_flight):
                 image_id, batch, future = pending.popleft()
-                (found,) = engine.decode(batch, future.result())
+                found = engine.decode(batch, future.result())[0].detections
                 yield from _rows(image_id, found, categories)
                 advance()
 

@@ -83,7 +83,10 @@ def _decoder(manifest: Manifest, compiled: CompiledNetwork, options: Mapping[str
         raise ManifestError("a network needs a decoder", where=manifest.name)
     plugin = plugins.load("decoder", manifest.decoder.type)
     chosen = _options(plugin, {**manifest.decoder.options, **options}, f"decoder {manifest.decoder.type!r}")
-    shape = NetworkShape(manifest.name, manifest.input.size, len(manifest.labels), compiled.output_shapes)
+    shape = NetworkShape(
+        manifest.name, manifest.input.size, len(manifest.labels), compiled.output_shapes, compiled.output_names,
+        manifest.labels, manifest.segmentation,
+    )  # fmt: skip
     decoder: Decoder = plugin(chosen, shape)
     return decoder
 

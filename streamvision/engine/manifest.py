@@ -26,6 +26,9 @@ DEFAULT = "default"
 DEFAULT_MODEL = "motion"
 """The model that needs no download."""
 
+Task = Literal["detection", "instance_segmentation", "semantic_segmentation", "classification"]
+Classes = Annotated[tuple[str, ...], Field(min_length=2, max_length=256)]
+
 _KEY_PROBLEMS = {"extra_forbidden": "unknown key", "missing": "a key is missing here"}
 
 
@@ -121,12 +124,15 @@ class Manifest(_Part):
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     summary: str
-    task: Literal["detection"] = "detection"
+    task: Task = "detection"
     kind: Literal["network", "motion"] = "network"
     licence: str
     source: str
     input: ModelInput
-    labels: Annotated[tuple[str, ...], Field(min_length=1)]
+    labels: tuple[str, ...] = ()
+    """Names of what is detected, or of what a picture is classified as; a background class is not among them."""
+    segmentation: dict[Annotated[str, Field(pattern=r"^[a-z0-9_]+$")], Classes] = Field(default_factory=dict)
+    """The label maps that the network makes, in the order of its outputs, each with its classes from index 0 on."""
     decoder: DecoderChoice | None = None
     file: ModelFile | None = None
     options: dict[str, Any] = Field(default_factory=dict)
@@ -141,6 +147,10 @@ class Manifest(_Part):
             raise ValueError("`options` belong to algorithms; a network's go into `decoder`")
         if self.kind != "network" and (self.decoder is not None or self.file is not None):
             raise ValueError(f"{self.kind} is no network: `decoder` and `file` have no meaning")
+        if self.task == "semantic_segmentation" and not self.segmentation:
+            raise ValueError("a network that segments needs `segmentation`: the classes of each of its label maps")
+        if self.task != "semantic_segmentation" and not self.labels:
+            raise ValueError("`labels` are missing: the names of the classes, in the network's order")
         return self
 
     @property
@@ -183,6 +193,12 @@ def load(name_or_path: str | Path) -> Manifest:
     plain = _plain(document)
     if isinstance(plain.get("labels"), str):
         plain["labels"] = _shared_labels(plain["labels"], path)
+    if isinstance(plain.get("segmentation"), dict):
+        maps = plain["segmentation"]
+        plain["segmentation"] = {
+            name: _shared_labels(classes, path) if isinstance(classes, str) else classes
+            for name, classes in maps.items()
+        }
     try:
         manifest = Manifest.model_validate(plain).at(path)
     except ValidationError as error:

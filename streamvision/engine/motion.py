@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from streamvision.engine.background import Background, Foreground, MotionOptions
 from streamvision.engine.manifest import Manifest
 from streamvision.errors import ManifestError
-from streamvision.types import Batch, Detections, Float32, Frame, UInt8
+from streamvision.types import Batch, Detections, Float32, Frame, Perception, UInt8
 
 _HOLE_AFTER_S = 1.5
 """A thing that has not moved for so long may be the hole that something left."""
@@ -54,9 +54,9 @@ class MotionEngine:
         future.set_result([self._moving(frame) for frame in batch.frames])
         return future
 
-    def decode(self, batch: Batch, outputs: list[NDArray[Any]]) -> list[Detections]:
-        """Return one `Detections` per frame, in source pixels, best score first."""
-        return [_detections(frame, found) for frame, found in zip(batch.frames, outputs, strict=True)]
+    def decode(self, batch: Batch, outputs: list[NDArray[Any]]) -> list[Perception]:
+        """Return one `Perception` per frame, in source pixels, best score first."""
+        return [Perception(_detections(frame, found)) for frame, found in zip(batch.frames, outputs, strict=True)]
 
     def forget(self, stream: str) -> None:
         """Forget a stream's background."""

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from streamvision.engine.backends import CompiledNetwork
 from streamvision.engine.manifest import Manifest
 from streamvision.interfaces import Decoder
-from streamvision.types import Batch, Detections
+from streamvision.types import Batch, Perception
 
 
 class NetworkEngine:
@@ -29,8 +29,8 @@ class NetworkEngine:
         """Start inference; the frames' pixels must stay as they are until the future is done."""
         return self._backend.submit([frame.pixels for frame in batch.frames])
 
-    def decode(self, batch: Batch, outputs: list[NDArray[Any]]) -> list[Detections]:
-        """Turn raw outputs into one `Detections` per frame, in source pixels."""
+    def decode(self, batch: Batch, outputs: list[NDArray[Any]]) -> list[Perception]:
+        """Turn raw outputs into one `Perception` per frame, in source pixels."""
         return self._decoder.decode(outputs, [frame.letterbox for frame in batch.frames])
 
     def forget(self, stream: str) -> None:

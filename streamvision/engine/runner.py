@@ -19,7 +19,7 @@ from streamvision.channel import Channel, Closed
 from streamvision.clock import Clock
 from streamvision.interfaces import Engine
 from streamvision.metrics import EngineStats
-from streamvision.types import Batch, Detections, Frame
+from streamvision.types import Batch, Frame, Perception
 
 log = structlog.get_logger()
 
@@ -32,7 +32,7 @@ class Inferred:
     """One frame with what the engine saw in it."""
 
     frame: Frame
-    detections: Detections
+    perception: Perception
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,9 +152,9 @@ class Runner:
     def _decoded(self, submission: _Submission, outputs: list[NDArray[Any]]) -> list[Inferred]:
         inferred_s = self._clock.monotonic()
         self._stats.seconds["infer"].observe(inferred_s - submission.started_s)
-        detections = self.engine.decode(submission.batch, outputs)
+        perceptions = self.engine.decode(submission.batch, outputs)
         self._stats.seconds["decode"].observe(self._clock.monotonic() - inferred_s)
-        return [Inferred(frame, found) for frame, found in zip(submission.batch.frames, detections, strict=True)]
+        return [Inferred(frame, seen) for frame, seen in zip(submission.batch.frames, perceptions, strict=True)]
 
     def _lose_rest(self) -> None:
         while (submission := self._submitted.take_nowait()) is not None:

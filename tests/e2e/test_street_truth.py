@@ -63,7 +63,7 @@ class Watcher:
         info = None
         for frame in frames:
             batch, info = Batch((frame,)), frame.info
-            (detections,) = self.engine.decode(batch, self.engine.submit(batch).result())
+            detections = self.engine.decode(batch, self.engine.submit(batch).result())[0].detections
             scene = Scene(info, self.tracker.update(detections, info.media_s), self.engine.labels)
             self.events += [event for rule in self.rules for event in rule.update(scene)]
         assert info is not None

@@ -65,7 +65,7 @@ def test_an_engine_turns_frames_into_detections(toy: manifest.Manifest, backend:
     assert re.match(description, engine.description)
     assert (engine.labels, engine.max_batch, engine.input.fit) == (("cat", "dog"), 1, Fit.LETTERBOX_TOP_LEFT)
     frames = batch()
-    (found,) = engine.decode(frames, engine.submit(frames).result(20))
+    found = engine.decode(frames, engine.submit(frames).result(20))[0].detections
     np.testing.assert_allclose(found.xyxy, [[40, 17.5, 60, 32.5], [90, 42.5, 110, 57.5]], atol=1e-3)
     assert found.class_id.tolist() == [0, 1]
     engine.forget("gate")
@@ -76,7 +76,7 @@ def test_an_engine_turns_frames_into_detections(toy: manifest.Manifest, backend:
 def test_options_reach_the_decoder_and_the_backend(toy: manifest.Manifest) -> None:
     engine = build_engine(toy, backend_options={"workers": 1}, decoder_options={"min_score": 0.5})
     frames = batch()
-    assert len(engine.decode(frames, engine.submit(frames).result(20))[0]) == 1
+    assert len(engine.decode(frames, engine.submit(frames).result(20))[0].detections) == 1
     assert engine.in_flight == 2
     engine.close()
 
@@ -106,7 +106,7 @@ def test_bfloat16_is_used_where_the_cpu_has_it(toy: manifest.Manifest) -> None:
         pytest.skip(str(error))
     assert "(CPU, bf16, " in engine.description
     frames = batch()
-    assert len(engine.decode(frames, engine.submit(frames).result(20))[0]) == 2
+    assert len(engine.decode(frames, engine.submit(frames).result(20))[0].detections) == 2
     engine.close()
 
 

@@ -101,8 +101,7 @@ def build(kind: str, options: dict[str, Any], output: np.ndarray) -> Decoder:
 def decode(layout: str, things: list[Thing], letterbox: Letterbox = NOT_SCALED, **options: Any) -> Detections:
     kind, fixed, encode = LAYOUTS[layout]
     output = encode(things)
-    (found,) = build(kind, fixed | options, output).decode([output], [letterbox])
-    return found
+    return build(kind, fixed | options, output).decode([output], [letterbox])[0].detections
 
 
 @pytest.fixture(params=LAYOUTS)
@@ -148,7 +147,8 @@ def test_boxes_come_in_source_pixels_and_stay_inside(layout: str) -> None:
 def test_every_picture_of_a_batch_has_its_own_answer_and_map(layout: str) -> None:
     kind, fixed, encode = LAYOUTS[layout]
     output = np.concatenate([encode(SCENE[:1]), encode([]), encode(SCENE[1:])])
-    found = build(kind, fixed, output).decode([output], [NOT_SCALED, NOT_SCALED, Letterbox.stretch((256, 128), SIZE)])
+    letterboxes = [NOT_SCALED, NOT_SCALED, Letterbox.stretch((256, 128), SIZE)]
+    found = [each.detections for each in build(kind, fixed, output).decode([output], letterboxes)]
     assert [len(each) for each in found] == [1, 0, 2]
     np.testing.assert_allclose(found[2].xyxy[0], np.multiply(SCENE[1].xyxy, 2), atol=1e-3)
 
@@ -156,7 +156,7 @@ def test_every_picture_of_a_batch_has_its_own_answer_and_map(layout: str) -> Non
 def test_half_precision_outputs_are_read_too(layout: str) -> None:
     kind, fixed, encode = LAYOUTS[layout]
     output = encode(SCENE).astype(np.float16)
-    (found,) = build(kind, fixed, output).decode([output], [NOT_SCALED])
+    found = build(kind, fixed, output).decode([output], [NOT_SCALED])[0].detections
     assert found.class_id.tolist() == [2, 0, 1]
     np.testing.assert_allclose(found.xyxy, [thing.xyxy for thing in SCENE], atol=0.2)
 
@@ -164,14 +164,14 @@ def test_half_precision_outputs_are_read_too(layout: str) -> None:
 def test_what_a_broken_network_says_is_no_detection(layout: str) -> None:
     kind, fixed, encode = LAYOUTS[layout]
     output = np.full_like(encode([]), np.nan)
-    (found,) = build(kind, fixed, output).decode([output], [NOT_SCALED])
+    found = build(kind, fixed, output).decode([output], [NOT_SCALED])[0].detections
     assert len(found) == 0
 
 
 def test_a_monstrous_size_does_not_overflow() -> None:
     output = yolox_raw(SCENE[:1])
     output[0, 0, 2:4] = 1000
-    (found,) = build("yolox", {}, output).decode([output], [NOT_SCALED])
+    found = build("yolox", {}, output).decode([output], [NOT_SCALED])[0].detections
     assert found.xyxy.tolist() == [[0, 0, 128, 64]]
 
 
@@ -190,7 +190,7 @@ def test_end_to_end_rows_are_taken_as_they_are() -> None:
     decoder = EndToEndDecoder(
         EndToEndDecoder.Options(max_detections=2), NetworkShape("toy", SIZE, CLASSES, ((1, 6, 6),))
     )
-    (found,) = decoder.decode([rows], [NOT_SCALED])
+    found = decoder.decode([rows], [NOT_SCALED])[0].detections
     np.testing.assert_allclose(found.xyxy, [SCENE[0].xyxy, SCENE[1].xyxy])
     assert found.class_id.tolist() == [2, 0]
 

@@ -71,7 +71,7 @@ def test_every_problem_is_reported_with_its_place(tmp_path: Path) -> None:
         ({"file": None}, "needs both `decoder` and `file`"),
         ({"kind": "motion"}, "is no network"),
         ({"options": {"a": 1}}, "belong to algorithms"),
-        ({"labels": None}, "labels: a key is missing"),
+        ({"labels": None}, "`labels` are missing"),
         ({"labels": []}, "labels"),
         ({"labels": "klingon"}, "no label list called 'klingon'"),
         ({"decoder": {"type": "yolo", "min_scor": 0.1}}, r":\d+:\d+: decoder.min_scor: unknown key"),

@@ -42,8 +42,7 @@ class Camera:
         info = FrameInfo(self.stream, 0, self.count, media_s, media_s, now, ClockSource.FILE, 0.0, size)
         self.count += 1
         batch = Batch((Frame(info, picture, pixels, letterbox, 0.0),))
-        (found,) = self.engine.decode(batch, self.engine.submit(batch).result())
-        return found
+        return self.engine.decode(batch, self.engine.submit(batch).result())[0].detections
 
     def warm(self, until_s: float = 3.0, rate: float = 10.0) -> float:
         for number in range(round(until_s * rate)):

@@ -56,9 +56,10 @@ class Network:
 
 
 class CompiledNetwork(Backend, Protocol):
-    """A `Backend` that also knows the real shapes of its outputs, learned by running it once."""
+    """A `Backend` that also knows its outputs' names, and their real shapes, learned by running it once."""
 
     device: str
+    output_names: tuple[str, ...]
     output_shapes: tuple[tuple[int, ...], ...]
 
 

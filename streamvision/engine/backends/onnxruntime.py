@@ -42,6 +42,7 @@ class OnnxRuntimeBackend:
         self.in_flight = workers
         requests = [_request(session, network.input) for _ in range(workers)]
         self._pool = RequestPool(f"{network.model} on onnxruntime", picture_shape(network.input), requests)
+        self.output_names = tuple(output.name for output in session.get_outputs())
         self.output_shapes = self._pool.warm_up()
 
     def submit(self, pictures: Sequence[UInt8]) -> Future[Outputs]:

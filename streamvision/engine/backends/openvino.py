@@ -48,6 +48,7 @@ class OpenVinoBackend:
         self.in_flight = workers + 1
         requests = [_request(compiled, network.input) for _ in range(self.in_flight)]
         self._pool = RequestPool(f"{network.model} on openvino", picture_shape(network.input), requests)
+        self.output_names = tuple(port.get_any_name() for port in compiled.outputs)
         self.output_shapes = self._pool.warm_up()
 
     def submit(self, pictures: Sequence[UInt8]) -> Future[Outputs]:

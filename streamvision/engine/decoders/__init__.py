@@ -6,7 +6,8 @@ cannot read, and from then on only does arithmetic.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
@@ -20,12 +21,24 @@ from streamvision.types import Detections, Float32, Int32
 
 @dataclass(frozen=True, slots=True)
 class NetworkShape:
-    """What is known of a compiled network. ``outputs`` are real shapes, the batch first."""
+    """What is known of a compiled network. ``outputs`` are real shapes, the batch first; ``names`` are theirs.
+
+    ``labels`` and ``segmentation`` (class names per label map) are the manifest's.
+    """
 
     model: str
     input_wh: tuple[int, int]
     classes: int
     outputs: tuple[tuple[int, ...], ...]
+    names: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+    segmentation: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    def index_of(self, name: str) -> int:
+        """Return the position of the output called ``name``. Raises `ManifestError` if there is none."""
+        if name not in self.names:
+            raise self.mismatch(f"there is no output {name!r}; the network has {', '.join(self.names) or 'none'}")
+        return self.names.index(name)
 
     def only_output(self, rank: int) -> tuple[int, ...]:
         """Return the first output's shape. Raises `ManifestError` unless it has ``rank`` dimensions."""

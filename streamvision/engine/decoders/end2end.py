@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from streamvision.engine.decoders import NetworkShape, ScoreOptions, to_detections
 from streamvision.engine.nms import best_first
 from streamvision.geometry import Letterbox
-from streamvision.types import Detections
+from streamvision.types import Detections, Perception
 
 _VALUES = 6
 _SCORE = 4
@@ -34,9 +34,9 @@ class EndToEndDecoder:
         if shape[2] != _VALUES:
             raise network.mismatch(f"an end-to-end output is (batch, N, {_VALUES}), but the network gives {shape}")
 
-    def decode(self, outputs: Sequence[NDArray[Any]], letterboxes: Sequence[Letterbox]) -> list[Detections]:
-        """Return one `Detections` per picture; ``outputs[0]`` is (batch, N, 6)."""
-        return [self._one(rows, letterbox) for rows, letterbox in zip(outputs[0], letterboxes, strict=True)]
+    def decode(self, outputs: Sequence[NDArray[Any]], letterboxes: Sequence[Letterbox]) -> list[Perception]:
+        """Return one `Perception` per picture; ``outputs[0]`` is (batch, N, 6)."""
+        return [Perception(self._one(rows, letterbox)) for rows, letterbox in zip(outputs[0], letterboxes, strict=True)]
 
     def _one(self, rows: NDArray[Any], letterbox: Letterbox) -> Detections:
         sure = rows[:, _SCORE] >= self._options.min_score

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from streamvision.engine.decoders import Candidates, NetworkShape, NmsOptions, suppress
 from streamvision.geometry import Letterbox
-from streamvision.types import Detections, Float32
+from streamvision.types import Float32, Perception
 
 _BOX = 4
 
@@ -51,10 +51,10 @@ class YoloDecoder:
         self._options = options
         self.layout = resolve(options, network)
 
-    def decode(self, outputs: Sequence[NDArray[Any]], letterboxes: Sequence[Letterbox]) -> list[Detections]:
-        """Return one `Detections` per picture; ``outputs[0]`` is (batch, ...) in the resolved layout."""
+    def decode(self, outputs: Sequence[NDArray[Any]], letterboxes: Sequence[Letterbox]) -> list[Perception]:
+        """Return one `Perception` per picture; ``outputs[0]`` is (batch, ...) in the resolved layout."""
         pairs = zip(outputs[0], letterboxes, strict=True)
-        return [suppress(self._candidates(values), letterbox, self._options) for values, letterbox in pairs]
+        return [Perception(suppress(self._candidates(values), letterbox, self._options)) for values, letterbox in pairs]
 
     def _candidates(self, values: NDArray[Any]) -> Candidates:
         anchors = values.T if self.layout.anchors_last else values

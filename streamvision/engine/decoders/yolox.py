@@ -11,7 +11,7 @@ from pydantic import Field
 
 from streamvision.engine.decoders import Candidates, NetworkShape, NmsOptions, suppress
 from streamvision.geometry import Letterbox
-from streamvision.types import Detections, Float32
+from streamvision.types import Float32, Perception
 
 _BOX = 4
 _CLASSES_FROM = 5
@@ -33,10 +33,10 @@ class YoloxDecoder:
         _check(options, network)
         self._grid, self._stride = anchor_grid(network.input_wh, options.strides)
 
-    def decode(self, outputs: Sequence[NDArray[Any]], letterboxes: Sequence[Letterbox]) -> list[Detections]:
-        """Return one `Detections` per picture; ``outputs[0]`` is (batch, anchors, 5 + classes)."""
+    def decode(self, outputs: Sequence[NDArray[Any]], letterboxes: Sequence[Letterbox]) -> list[Perception]:
+        """Return one `Perception` per picture; ``outputs[0]`` is (batch, anchors, 5 + classes)."""
         pairs = zip(outputs[0], letterboxes, strict=True)
-        return [suppress(self._candidates(rows), letterbox, self._options) for rows, letterbox in pairs]
+        return [Perception(suppress(self._candidates(rows), letterbox, self._options)) for rows, letterbox in pairs]
 
     def _candidates(self, rows: NDArray[Any]) -> Candidates:
         # A score is objectness times class probability, so objectness alone rejects nearly all anchors, and the
