@@ -106,6 +106,18 @@ class FrameInfo:
     corrupt: bool = False
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Crop:
+    """A part of a picture, prepared for a network.
+
+    ``letterbox`` maps model px to px of the part, whose top left corner lies at ``origin_xy`` of the picture.
+    """
+
+    pixels: UInt8
+    letterbox: Letterbox
+    origin_xy: tuple[int, int]
+
+
 class Picture(Protocol):
     """A decoded picture, still in the decoder's own format; converted only when somebody asks."""
 
@@ -120,6 +132,13 @@ class Picture(Protocol):
 
     def jpeg(self, quality: int = 85, size_wh: tuple[int, int] | None = None) -> bytes:
         """Return the picture as a JPEG file."""
+        ...
+
+    def crop(self, window: tuple[int, int, int, int], spec: InputSpec) -> Crop:
+        """Return what ``window`` (xyxy px, inside the picture, not empty) shows, as ``spec`` asks for it.
+
+        The part may be larger than the window by a pixel on each side.
+        """
         ...
 
 

@@ -9,7 +9,7 @@ import pytest
 from streamvision.capture.street.encode import write_street
 from streamvision.engine.motion import MotionEngine
 from streamvision.errors import EngineError
-from streamvision.types import Batch, Detections
+from streamvision.types import Batch, Perception
 from tests.harness import assert_balanced, running, wait_until, watch
 
 
@@ -69,11 +69,11 @@ def test_an_engine_that_breaks_is_told_and_no_picture_is_forgotten(
 ):
     calls: list[Batch] = []
 
-    def break_down(engine: MotionEngine, batch: Batch, outputs: object) -> list[Detections]:
+    def break_down(engine: MotionEngine, batch: Batch, outputs: object) -> list[Perception]:
         calls.append(batch)
         if len(calls) > 5:
             raise EngineError("the device is lost")
-        return [Detections.empty() for _ in batch.frames]
+        return [Perception.of_nothing() for _ in batch.frames]
 
     monkeypatch.setattr(MotionEngine, "decode", break_down)
     caught: list[BaseException] = []

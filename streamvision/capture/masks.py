@@ -13,10 +13,10 @@ from typing import Final
 import cv2
 import numpy as np
 
-from streamvision.capture.picture import encode_jpeg
+from streamvision.capture.picture import ArrayPicture, encode_jpeg
 from streamvision.geometry import Letterbox
 from streamvision.interfaces import ScalablePicture
-from streamvision.types import InputSpec, UInt8
+from streamvision.types import Crop, InputSpec, UInt8
 
 Polygon = Sequence[tuple[float, float]]
 """Corners (x, y) in 0-1 of the upright picture, origin top left."""
@@ -95,3 +95,7 @@ class MaskedPicture:
         pixels, letterbox = self._inner.prepare(spec)
         self._masks.paint_prepared(pixels, letterbox)
         return pixels, letterbox
+
+    def crop(self, window: tuple[int, int, int, int], spec: InputSpec) -> Crop:
+        """Return a part of the picture as a network wants it; what is hidden is painted before it is scaled."""
+        return ArrayPicture(self.rgb()).crop(window, spec)

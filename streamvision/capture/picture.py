@@ -20,7 +20,7 @@ from av.video.reformatter import Colorspace, Interpolation, VideoReformatter
 
 from streamvision.errors import BrokenMedia
 from streamvision.geometry import Letterbox
-from streamvision.types import Colour, Fit, InputSpec, UInt8
+from streamvision.types import Colour, Crop, Fit, InputSpec, UInt8
 
 _FORMATS: Final = {Colour.RGB: "rgb24", Colour.BGR: "bgr24", Colour.GRAY: "gray"}
 
@@ -97,7 +97,7 @@ class DecodedPicture:
     BT.709 from 720 lines on and BT.601 below.
     """
 
-    __slots__ = ("_frame", "_matrix", "_quarter_turns")
+    __slots__ = ("_frame", "_matrix", "_quarter_turns", "_range")
 
     def __init__(self, frame: av.VideoFrame, *, rotation_deg: int | None = None) -> None:
         """``rotation_deg`` counter-clockwise replaces what the frame itself says (rounded to quarter turns)."""
@@ -106,6 +106,7 @@ class DecodedPicture:
         self._quarter_turns = round(rotation_deg / 90) % 4 if abs(rotation_deg) <= 180 else 0  # broken matrices exist
         guess = Colorspace.ITU709 if frame.height >= _FIRST_HD_HEIGHT else Colorspace.ITU601
         self._matrix = _MATRICES.get(frame.colorspace, guess)
+        self._range = frame.color_range
 
     @property
     def frame(self) -> av.VideoFrame:
@@ -130,6 +131,16 @@ class DecodedPicture:
         letterbox = fit_letterbox(self.size_wh, spec)
         return _padded(self._scaled(letterbox.inner_wh, _FORMATS[spec.colour]), letterbox, spec.pad), letterbox
 
+    def crop(self, window: tuple[int, int, int, int], spec: InputSpec) -> Crop:
+        """Return a part of the picture as a network wants it; see `types.Picture.crop`."""
+        steps = _PLANAR.get(self._frame.format.name)
+        if steps is None or self._quarter_turns:
+            return ArrayPicture(self.rgb()).crop(window, spec)
+        cut, origin_xy = _cut(self._frame, window, steps)
+        part = DecodedPicture(cut, rotation_deg=0)
+        part._matrix, part._range = self._matrix, self._range
+        return Crop(*part.prepare(spec), origin_xy)
+
     def _turned_wh(self, size_wh: tuple[int, int]) -> tuple[int, int]:
         return (size_wh[1], size_wh[0]) if self._quarter_turns % 2 else size_wh
 
@@ -143,7 +154,7 @@ class DecodedPicture:
                 height,
                 pixel_format,
                 src_colorspace=self._matrix,
-                src_color_range=self._frame.color_range,
+                src_color_range=self._range,
                 interpolation=Interpolation.AREA,
                 threads=1,  # the default starts a thread per core, and is slower for it
             )
@@ -170,6 +181,22 @@ def _halved(frame: av.VideoFrame, width: int, height: int) -> av.VideoFrame:
 def _halves_evenly(frame: av.VideoFrame, steps: tuple[int, int]) -> bool:
     """Whether chroma still lies where it belongs after halving every plane."""
     return frame.width % (2 * steps[0]) == 0 and frame.height % (2 * steps[1]) == 0
+
+
+def _cut(
+    frame: av.VideoFrame, window: tuple[int, int, int, int], steps: tuple[int, int]
+) -> tuple[av.VideoFrame, tuple[int, int]]:
+    """Return a copy of a window, widened to where chroma allows to cut, and its top left corner."""
+    left, top = window[0] // steps[0] * steps[0], window[1] // steps[1] * steps[1]
+    right = min(-(-window[2] // steps[0]) * steps[0], frame.width)
+    bottom = min(-(-window[3] // steps[1]) * steps[1], frame.height)
+    part = av.VideoFrame(right - left, bottom - top, frame.format.name)
+    for index, (source, target) in enumerate(zip(frame.planes, part.planes, strict=True)):
+        across, down = steps if index else (1, 1)
+        channels = 2 if frame.format.name == "nv12" and index else 1
+        x, y = left // across, top // down
+        _as_array(target, channels)[:] = _as_array(source, channels)[y : y + target.height, x : x + target.width]
+    return part, (left, top)
 
 
 def _as_array(plane: VideoPlane, channels: int) -> UInt8:
@@ -211,6 +238,11 @@ class ArrayPicture:
         elif spec.colour is Colour.GRAY:
             inner = cv2.cvtColor(inner, cv2.COLOR_RGB2GRAY)
         return _padded(inner, letterbox, spec.pad), letterbox
+
+    def crop(self, window: tuple[int, int, int, int], spec: InputSpec) -> Crop:
+        """Return a part of the picture as a network wants it; see `types.Picture.crop`."""
+        left, top, right, bottom = window
+        return Crop(*ArrayPicture(self._rgb[top:bottom, left:right]).prepare(spec), (left, top))
 
 
 def _resized(rgb: UInt8, size_wh: tuple[int, int]) -> UInt8:

@@ -86,3 +86,10 @@ def test_many_sizes_do_not_grow_memory() -> None:
 def test_a_polygon_that_hides_nothing_is_refused(polygon: list[tuple[float, float]]) -> None:
     with pytest.raises(ValueError, match="privacy mask 'window'"):
         PrivacyMasks({"window": polygon})
+
+
+def test_a_crop_hides_it_too(masked: MaskedPicture) -> None:
+    crop = masked.crop((140, 20, 181, 60), InputSpec((82, 80), Fit.STRETCH))
+    hidden = (160 - crop.origin_xy[0]) * 82 // crop.letterbox.source_wh[0]
+    assert not crop.pixels[:, : hidden - 1].any()
+    assert crop.pixels[:, hidden + 4 :].min() > 60

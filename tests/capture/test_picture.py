@@ -173,3 +173,30 @@ def test_fine_detail_is_averaged_and_not_skipped() -> None:
 def test_a_wrong_array_is_refused() -> None:
     with pytest.raises(ValueError, match="expected uint8"):
         ArrayPicture(np.zeros((4, 4), np.uint8))
+
+
+WINDOWS = [(0, 0, 64, 48), (101, 53, 202, 152), (300, 100, 333, 211), (7, 9, 8, 10)]
+
+
+@pytest.mark.parametrize("window", WINDOWS)
+@pytest.mark.parametrize("pixel_format", [*FORMATS, "turned", "array"])
+def test_a_crop_shows_that_part_and_knows_where_it_lies(pixel_format: str, window: tuple[int, int, int, int]) -> None:
+    rgb = scene(333, 211)
+    if pixel_format == "array":
+        picture: ScalablePicture = ArrayPicture(rgb)
+    elif pixel_format == "turned":
+        picture = decoded(np.ascontiguousarray(np.rot90(rgb, -1)), "yuv444p", rotation_deg=90)
+    else:
+        picture = decoded(rgb, pixel_format)
+    spec = InputSpec((96, 96), pad=0)
+    crop = picture.crop(window, spec)
+    (left, top), (width, height) = crop.origin_xy, crop.letterbox.source_wh
+    assert left <= window[0] <= left + 1
+    assert top <= window[1] <= top + 1
+    assert window[2] <= left + width <= window[2] + 1
+    assert window[3] <= top + height <= window[3] + 1
+    expected, letterbox = ArrayPicture(rgb[top : top + height, left : left + width]).prepare(spec)
+    assert crop.letterbox == letterbox
+    if pixel_format.startswith("gray"):
+        expected = np.repeat(cv2.cvtColor(expected, cv2.COLOR_RGB2GRAY)[..., None], 3, 2)
+    assert np.abs(crop.pixels.astype(int) - expected).mean() < 6

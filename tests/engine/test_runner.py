@@ -18,7 +18,7 @@ from streamvision.engine.runner import Inferred, Runner
 from streamvision.errors import EngineError
 from streamvision.geometry import Letterbox
 from streamvision.metrics import EngineStats
-from streamvision.types import Batch, ClockSource, Detections, Frame, FrameInfo, InputSpec
+from streamvision.types import Batch, ClockSource, Frame, FrameInfo, InputSpec, Perception
 from tests.fakes import FakeClock, blank_picture
 
 WAIT_S = 10.0
@@ -51,10 +51,10 @@ class Device:
         self.submitted.put((batch, future))
         return future
 
-    def decode(self, batch: Batch, outputs: list[NDArray[Any]]) -> list[Detections]:
+    def decode(self, batch: Batch, outputs: list[NDArray[Any]]) -> list[Perception]:
         if not outputs:
             raise ValueError("nothing to decode")
-        return [Detections.empty() for _ in batch.frames]
+        return [Perception.of_nothing() for _ in batch.frames]
 
     def forget(self, stream: str) -> None:
         pass
