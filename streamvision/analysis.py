@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 import numpy as np
 import structlog
 
+from streamvision.attributes import Attributes
 from streamvision.capture.stream import StateChange
 from streamvision.channel import Channel, Closed
 from streamvision.clock import Clock
@@ -18,12 +19,12 @@ from streamvision.interfaces import Rule, Scene, Tracker
 from streamvision.metrics import StreamStats
 from streamvision.types import (
     Analysis,
+    Attribute,
     ClockSource,
     Detections,
     Event,
     Frame,
     FrameInfo,
-    Perception,
     Phase,
     StreamState,
     Tracks,
@@ -44,32 +45,38 @@ class StreamAnalyser:
         rules: Sequence[Rule],
         stats: StreamStats,
         min_score: float,
+        attributes: Attributes | None = None,
     ) -> None:
         self.stats = stats
+        self._attributes = attributes or Attributes()
         self._labels = labels
         self._tracker = tracker
         self._rules = rules
         self.min_score = min_score
         self._last: FrameInfo | None = None
+        self._known: Mapping[int, Mapping[str, Attribute]] = {}
 
-    def update(self, info: FrameInfo, perception: Perception) -> tuple[Analysis, list[Event]]:
+    def update(self, inferred: Inferred) -> tuple[Analysis, list[Event]]:
         """Follow and judge one picture; pictures of a stream come in order."""
+        info = inferred.frame.info
         events = self._cut(info)
-        detections, segmentation = perception.detections, perception.segmentation
+        detections, segmentation = inferred.perception.detections, inferred.perception.segmentation
         tracks = self._tracker.update(detections, info.media_s)
-        scene = Scene(info, tracks, self._labels, detections, segmentation)
+        self._known = self._attributes.update(inferred.frame, tracks, self._labels)
+        scene = Scene(info, tracks, self._labels, detections, segmentation, self._known)
         for rule in self._rules:
             events += rule.update(scene)
+        events = self._quoted(events)
         self._last = info
         self._count(detections, tracks, events)
-        return Analysis(info, detections, tracks, self._labels, segmentation), events
+        return Analysis(info, detections, tracks, self._labels, segmentation, self._known), events
 
     def close(self, reason: str) -> list[Event]:
         """End every open happening."""
         if self._last is None:
             return []
         last = self._last
-        events = [event for rule in self._rules for event in rule.close(last, reason)]
+        events = self._quoted([event for rule in self._rules for event in rule.close(last, reason)])
         self._count_events(events)
         self.stats.tracks_active.clear()
         return events
@@ -80,7 +87,20 @@ class StreamAnalyser:
         if last is None or info.epoch == last.epoch or info.clock is not ClockSource.FILE:
             return []
         self._tracker.reset()
-        return [event for rule in self._rules for event in rule.close(last, "restart")]
+        events = self._quoted([event for rule in self._rules for event in rule.close(last, "restart")])
+        self._attributes.clear()
+        return events
+
+    def _quoted(self, events: list[Event]) -> list[Event]:
+        """Write into each event what second networks say of its track."""
+        if not self._known:
+            return events
+        return [
+            replace(event, track=replace(event.track, attributes=self._known[event.track.id]))
+            if event.track is not None and event.track.id in self._known
+            else event
+            for event in events
+        ]
 
     def _count(self, detections: Detections, tracks: Tracks, events: Sequence[Event]) -> None:
         stats = self.stats
@@ -177,7 +197,7 @@ class AnalysisStage:
         analyser = self._analysers[info.stream]
         stats = analyser.stats
         engine_s = self._clock.monotonic()
-        analysis, events = analyser.update(info, inferred.perception)
+        analysis, events = analyser.update(inferred)
         if events:
             self._append(events)
         now = self._clock.monotonic()

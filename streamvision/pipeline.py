@@ -2,7 +2,9 @@
 
 captures  ->  batcher  ->  runner  ->  analysis  ->  store  ->  deliveries
 a thread      one per      two threads  one thread   one        a thread
-per stream    model        per model                 writer     per sink
+per stream    model        per model    |     ^      writer     per sink
+                                        v     |
+                              second networks on crops of tracks: a thread per model
 """
 
 from __future__ import annotations
@@ -19,18 +21,20 @@ from ulid import ULID
 
 from streamvision import plugins
 from streamvision.analysis import AnalysisStage, Outages, StreamAnalyser, StreamOver
+from streamvision.attributes import Attributes, SecondLane, SecondLook, SecondOptions
 from streamvision.batch import Batcher, BatchPolicy
 from streamvision.capture.stream import CaptureOptions, StateChange, StreamCapture
 from streamvision.channel import Channel, Closed
 from streamvision.clock import Clock
-from streamvision.config import ModelSettings, Settings, SinkSettings, StreamSettings
+from streamvision.config import ModelSettings, SecondSettings, Settings, SinkSettings, StreamSettings
 from streamvision.engine.build import build_engine
 from streamvision.engine.manifest import Manifest, load
 from streamvision.engine.runner import Inferred, Runner
-from streamvision.errors import StoreError, StreamvisionError
+from streamvision.errors import ManifestError, StoreError, StreamvisionError
 from streamvision.health import Heartbeats
 from streamvision.interfaces import Engine, Rule, RuleContext, Sink, SinkContext, Source, Tracker
-from streamvision.metrics import Metrics
+from streamvision.metrics import EngineStats, Metrics
+from streamvision.rules.where import WhereRule
 from streamvision.sinks.delivery import Delivery
 from streamvision.sinks.store import EventStore
 from streamvision.track.ids import ReservedIds
@@ -109,6 +113,7 @@ class Pipeline:
         self.metrics = metrics
         self.heartbeats = heartbeats
         self.lanes: dict[str, Lane] = {}
+        self.seconds: dict[str, SecondLane] = {}
         self.captures: dict[str, StreamCapture] = {}
         self.deliveries: list[Delivery] = []
         self.companions: list[Stage] = []
@@ -124,7 +129,7 @@ class Pipeline:
         self._started = False
         for stream in settings.streams:
             metrics.stream(stream.id)
-        for name in self._models_in_use():
+        for name in (*self._models_in_use(), *self._seconds_in_use()):
             metrics.engine(name)
 
     def load(self) -> None:
@@ -132,6 +137,8 @@ class Pipeline:
         self.deliveries += [self._delivery(sink) for sink in self.settings.sinks]
         for name in self._models_in_use():
             self.lanes[name] = self._lane(name, self.settings.models[name])
+        for name in self._seconds_in_use():
+            self.seconds[name] = self._second(name, self.settings.models[name])
         for stream in self.settings.streams:
             self.captures[stream.id] = self._capture(stream, self.lanes[stream.model])
         for lane in self.lanes.values():
@@ -163,11 +170,12 @@ class Pipeline:
         self._lose_rest()
         self._analysis.input.close()
         drained.append(not self._started or self._analysis.join(left_s() * 2 / 3))
+        drained += [second.stop(left_s() / 3) for second in self.seconds.values()]
         drained.append(self._flush(left_s() * 2 / 3))
         for delivery in self.deliveries:
             delivery.stop(left_s() / 2)
         drained += [not self._started or delivery.join(left_s()) for delivery in self.deliveries]
-        for lane in self.lanes.values():
+        for lane in (*self.lanes.values(), *self.seconds.values()):
             lane.engine.close()
         return self._close_books() and all(drained)
 
@@ -181,7 +189,7 @@ class Pipeline:
         """The first exception that ended a stage before its time."""
         runners = [lane.runner for lane in self.lanes.values()]
         stages: list[Stage] = [self._analysis, self.store, *runners, *self.captures.values(), *self.deliveries]
-        stages += self.companions
+        stages += [*self.seconds.values(), *self.companions]
         return next((stage.crashed for stage in stages if stage.crashed is not None), None)
 
     @property
@@ -205,16 +213,22 @@ class Pipeline:
     def _models_in_use(self) -> list[str]:
         return sorted({stream.model for stream in self.settings.streams})
 
+    def _seconds_in_use(self) -> list[str]:
+        return sorted({second.model for stream in self.settings.streams for second in stream.models})
+
+    def _second(self, name: str, model: ModelSettings) -> SecondLane:
+        stats = self.metrics.engine(name)
+        manifest = load(model.manifest)
+        if manifest.kind == "motion":
+            raise ManifestError(f"{manifest.name} sees what moves, not what a crop shows", where=f"models.{name}")
+        engine = self._open(name, manifest, model, stats)
+        beat = self.heartbeats.beat
+        return SecondLane(name, engine, stats, self._clock, beat, max_batch=model.max_batch, max_wait_s=model.max_wait)
+
     def _lane(self, name: str, model: ModelSettings) -> Lane:
         stats = self.metrics.engine(name)
         manifest = load(model.manifest)
-        try:
-            engine = build_engine(manifest, backend=model.backend, precision=model.precision)
-        except StreamvisionError:
-            stats.state = "failed"
-            raise
-        stats.state, stats.description = "ready", engine.description
-        log.info("engine ready", model=name, engine=engine.description)
+        engine = self._open(name, manifest, model, stats)
         policy = BatchPolicy(min(model.max_batch, engine.max_batch), model.max_wait, model.max_age)
         batcher = Batcher(policy, self._clock, partial(self._drop, "batch", "max_age"))
 
@@ -225,6 +239,16 @@ class Pipeline:
         runner = Runner(name, engine, batcher.collect, self._hand_over, lost, stats, self._clock, beat)
         return Lane(manifest, engine, batcher, runner)
 
+    def _open(self, name: str, manifest: Manifest, model: ModelSettings, stats: EngineStats) -> Engine:
+        try:
+            engine = build_engine(manifest, backend=model.backend, precision=model.precision)
+        except StreamvisionError:
+            stats.state = "failed"
+            raise
+        stats.state, stats.description = "ready", engine.description
+        log.info("engine ready", model=name, engine=engine.description)
+        return engine
+
     def _capture(self, stream: StreamSettings, lane: Lane) -> StreamCapture:
         stats = self.metrics.stream(stream.id)
         source = plugins.load("source", stream.kind)
@@ -232,7 +256,7 @@ class Pipeline:
         overflow = partial(self._drop, "queue", "overflow")
         channel = lane.batcher.add(stream.id, live=live, on_overflow=overflow)
         self._inlets[stream.id] = channel
-        self._analysers[stream.id] = self._analyser(stream, lane)
+        self._analysers[stream.id] = self._analyser(stream, lane, live=live)
         options = CaptureOptions(
             stream=stream.id,
             input=lane.engine.input,
@@ -249,20 +273,21 @@ class Pipeline:
             rng=self._rng, on_state=partial(self._on_state, outages), beat=beat,
         )  # fmt: skip
 
-    def _analyser(self, stream: StreamSettings, lane: Lane) -> StreamAnalyser:
+    def _analyser(self, stream: StreamSettings, lane: Lane, *, live: bool) -> StreamAnalyser:
         labels = lane.engine.labels
         options = _tracker_options(stream)
         ids = ReservedIds(partial(self.store.reserve_ids, stream.id))
         tracker: Tracker = plugins.load("tracker", stream.tracker.type)(options, ids)
         min_score = float(getattr(options, "high_score", 0.0))
         rules = [self._rule(stream, number) for number in range(len(stream.rules))]
-        return StreamAnalyser(labels, tracker, rules, self.metrics.stream(stream.id), min_score)
+        looks = [SecondLook(_look(second), self.seconds[second.model], wait=not live) for second in stream.models]
+        return StreamAnalyser(labels, tracker, rules, self.metrics.stream(stream.id), min_score, Attributes(looks))
 
     def _rule(self, stream: StreamSettings, number: int) -> Rule:
         chosen = stream.rules[number]
         context = RuleContext(stream.id, chosen.name, stream.zones, stream.lines, new_id)
         rule: Rule = plugins.load("rule", chosen.type)(chosen.options, context)
-        return rule
+        return WhereRule(rule, chosen.where) if chosen.where else rule
 
     def _delivery(self, sink: SinkSettings) -> Delivery:
         outlet: Sink = plugins.load("sink", sink.type)(sink.options, SinkContext(sink.name, self.settings.state_dir))
@@ -275,6 +300,9 @@ class Pipeline:
         for delivery in self.deliveries:
             self.heartbeats.register(delivery.stage, SINK_ALLOWANCE_S)
             delivery.start()
+        for second in self.seconds.values():
+            self.heartbeats.register(second.stage, STAGE_ALLOWANCE_S)
+            second.start()
         for lane in self.lanes.values():
             for stage in lane.runner.stages:
                 self.heartbeats.register(stage, STAGE_ALLOWANCE_S)
@@ -342,6 +370,13 @@ class Pipeline:
         stream = frame.info.stream
         if self._viewer.wanted(stream):
             self._viewer.show(frame, analysis, self._analysers[stream].min_score)
+
+
+def _look(second: SecondSettings) -> SecondOptions:
+    return SecondOptions(
+        name=second.attribute, classes=frozenset(second.classes), every_s=second.every, grow=second.grow,
+        min_side=second.min_side, margin=second.margin, min_score=second.min_score,
+    )  # fmt: skip
 
 
 def _tracker_options(stream: StreamSettings) -> BaseModel:

@@ -65,6 +65,12 @@ def detections(*scores: float, class_id: int = 0) -> Detections:
     return Detections(boxes, np.array(scores, np.float32), np.full(count, class_id, np.int32))
 
 
+def seen(info: FrameInfo, found: Detections) -> Inferred:
+    letterbox = Letterbox.fit((64, 48), (64, 48))
+    frame = Frame(info, blank_picture(), np.zeros((48, 64, 3), np.uint8), letterbox, 0.0)
+    return Inferred(frame, Perception(found))
+
+
 def analyser() -> tuple[StreamAnalyser, FakeTracker, FakeRule, StreamStats]:
     tracker, rule, stats = FakeTracker(), FakeRule(), StreamStats("gate")
     return StreamAnalyser(LABELS, tracker, [rule], stats, 0.5), tracker, rule, stats
@@ -72,7 +78,7 @@ def analyser() -> tuple[StreamAnalyser, FakeTracker, FakeRule, StreamStats]:
 
 def test_rules_see_tracks_and_books_count_what_is_believed():
     one, _, rule, stats = analyser()
-    analysis, events = one.update(info(), Perception(detections(0.9, 0.2)))
+    analysis, events = one.update(seen(info(), detections(0.9, 0.2)))
     assert len(rule.scenes[0].tracks) == 2
     assert [found.kind for found in events] == ["line"]
     assert dict(stats.detections) == {"person": 1}
@@ -83,15 +89,15 @@ def test_rules_see_tracks_and_books_count_what_is_believed():
 
 def test_a_class_that_left_stays_at_zero():
     one, _, _, stats = analyser()
-    one.update(info(0), Perception(detections(0.9)))
-    one.update(info(1), Perception(detections()))
+    one.update(seen(info(0), detections(0.9)))
+    one.update(seen(info(1), detections()))
     assert stats.tracks_active == {"person": 0}
 
 
 def test_a_file_that_starts_again_is_another_scene():
     one, tracker, rule, _ = analyser()
-    one.update(info(0, clock=ClockSource.FILE), Perception(detections(0.9)))
-    _, events = one.update(info(1, epoch=1, clock=ClockSource.FILE), Perception(detections(0.9)))
+    one.update(seen(info(0, clock=ClockSource.FILE), detections(0.9)))
+    _, events = one.update(seen(info(1, epoch=1, clock=ClockSource.FILE), detections(0.9)))
     assert tracker.resets == 1
     assert rule.closed == ["restart"]
     assert [found.phase for found in events] == [Phase.END, Phase.INSTANT]
@@ -99,8 +105,8 @@ def test_a_file_that_starts_again_is_another_scene():
 
 def test_a_camera_that_comes_back_still_sees_the_same_scene():
     one, tracker, rule, _ = analyser()
-    one.update(info(0), Perception(detections(0.9)))
-    one.update(info(1, epoch=1), Perception(detections(0.9)))
+    one.update(seen(info(0), detections(0.9)))
+    one.update(seen(info(1, epoch=1), detections(0.9)))
     assert tracker.resets == 0
     assert rule.closed == []
 
@@ -132,9 +138,7 @@ class Bench:
 
 
 def inferred(seq: int) -> Inferred:
-    letterbox = Letterbox.fit((64, 48), (64, 48))
-    frame = Frame(info(seq), blank_picture(), np.zeros((48, 64, 3), np.uint8), letterbox, 0.0)
-    return Inferred(frame, Perception(detections(0.9)))
+    return seen(info(seq), detections(0.9))
 
 
 def test_pictures_go_through_in_order_and_are_counted():

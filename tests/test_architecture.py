@@ -26,7 +26,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "types", "geometry", "clock", "units", "redact", "resources"}),
     frozenset({"interfaces", "channel", "config", "plugins", "metrics", "health", "draw", "notify"}),
     frozenset({"capture", "batch", "engine", "track", "rules", "sinks", "record", "web"}),
-    frozenset({"analysis", "pipeline", "offline", "status"}),
+    frozenset({"analysis", "attributes", "pipeline", "offline", "status"}),
     frozenset({"daemon", "benchmark"}),
     frozenset({"cli", "__main__"}),
 )
@@ -35,7 +35,7 @@ SIBLINGS = LAYERS[2]
 LIBRARIES: dict[str, set[str]] = {
     "av": {"capture", "record"},
     "cv2": {"capture", "draw", "engine"},
-    "numpy": {"types", "geometry", "interfaces", "draw", "capture", "engine", "track", "rules", "analysis", "cli"},
+    "numpy": {"types", "geometry", "interfaces", "draw", "capture", "engine", "track", "rules", "analysis", "attributes", "cli"},
     "openvino": {"engine"},
     "onnxruntime": {"engine"},
     "pycocotools": {"cli"},

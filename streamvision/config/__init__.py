@@ -4,6 +4,7 @@ from streamvision.config.load import LabelsOf, load_settings, state_dir_of
 from streamvision.config.settings import (
     ModelSettings,
     RuleSettings,
+    SecondSettings,
     ServerSettings,
     Settings,
     SinkSettings,
@@ -18,6 +19,7 @@ __all__ = [
     "LabelsOf",
     "ModelSettings",
     "RuleSettings",
+    "SecondSettings",
     "ServerSettings",
     "Settings",
     "SinkSettings",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from streamvision.config.document import Document, Path
@@ -45,9 +45,58 @@ def _lint_rule(
             if name not in defined:
                 remedy = nearest(name, defined, noun=f"{section} of this stream")
                 document.problem(place, f"there is no {word} {name!r}", remedy)
+    _lint_classes(document, rule, path, labels)
+
+
+def lint_seconds(
+    document: Document,
+    stream: dict[str, Any],
+    path: Path,
+    model: str,
+    labels: Mapping[str, Collection[str] | None],
+) -> None:
+    """Note second networks that there are not, and attributes and values that rules name but nothing gives."""
+    given = stream.get("models")
+    attributes: dict[str, Collection[str] | None] = {}
+    for index, second in enumerate(given if isinstance(given, list) else ()):
+        if not (isinstance(second, dict) and isinstance(second.get("model"), str)):
+            continue
+        place = (*path, "models", index)
+        name = second["model"]
+        if name not in labels:
+            document.problem((*place, "model"), f"there is no model {name!r}", nearest(name, labels, noun="models"))
+        attribute = str(second.get("name") or name)
+        if attribute in attributes:
+            document.problem(place, f"attribute {attribute!r} is given twice", "set name: to tell the two apart")
+        attributes[attribute] = labels.get(name)
+        _lint_classes(document, second, place, labels.get(model))
+    rules = stream.get("rules")
+    for index, rule in enumerate(rules if isinstance(rules, list) else ()):
+        where = rule.get("where") if isinstance(rule, dict) else None
+        if isinstance(where, dict):
+            _lint_where(document, where, (*path, "rules", index, "where"), attributes)
+
+
+def _lint_where(
+    document: Document, where: dict[str, Any], path: Path, attributes: Mapping[str, Collection[str] | None]
+) -> None:
+    for name, given in where.items():
+        if name not in attributes:
+            what = f"nothing gives the attribute {name!r} on this stream"
+            document.problem((*path, name), what, nearest(name, attributes, noun="attributes"), at_key=True)
+            continue
+        known = attributes[name]
+        values = given if isinstance(given, list) else [given]
+        for value in values if known else ():
+            # A detector that finds nothing says `none`.
+            if isinstance(value, str) and value not in {*(known or ()), "none"}:
+                document.problem((*path, name), f"{name} is never {value!r}", nearest(value, known or ()))
+
+
+def _lint_classes(document: Document, part: dict[str, Any], path: Path, labels: Collection[str] | None) -> None:
     if labels is None:
         return
-    for place, name in _texts(rule, "classes", path):
+    for place, name in _texts(part, "classes", path):
         if name not in labels:
             document.problem(place, f"the model knows no class {name!r}", nearest(name, labels, noun="it knows"))
 

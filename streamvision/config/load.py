@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path as FilePath
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from streamvision import plugins
 from streamvision.config.document import MAX_BYTES, Document, Path, read_document
-from streamvision.config.lint import lint_stream
+from streamvision.config.lint import lint_seconds, lint_stream
 from streamvision.config.secrets import Expander
 from streamvision.config.settings import (
     ModelSettings,
@@ -104,6 +104,12 @@ class _Named(Strict):
 
     name: Name
     type: str
+
+
+class _Where(Strict):
+    """Which values of which attributes a rule is about."""
+
+    where: Mapping[str, Annotated[tuple[str, ...], Field(min_length=1)]]
 
 
 class _Loader:
@@ -217,6 +223,7 @@ class _Loader:
         rules = self._rules(entry.get("rules"), (*path, "rules"))
         model = self._model_of(entry.get("model"), path, models)
         lint_stream(self._document, entry, path, labels.get(model))
+        lint_seconds(self._document, entry, path, model, labels)
         if stream is None or source is None or tracker is None:
             return None
         fixed = {**dict(stream), "url": url, "model": model}
@@ -264,11 +271,21 @@ class _Loader:
     def _rules(self, given: Any, path: Path) -> list[RuleSettings]:
         rules = []
         for index, entry in enumerate(self._list(given, path)):
-            rule = self._named(RuleSettings, "rule", entry, (*path, index))
+            where = self._where(entry, (*path, index))
+            rest = {key: value for key, value in entry.items() if key != "where"} if where else entry
+            rule = self._named(RuleSettings, "rule", rest, (*path, index))
             if rule is not None:
-                rules.append(rule)
+                rules.append(rule.model_copy(update={"where": where.where if where else {}}))
         self._unique(given, path, "name", "rule name")
         return rules
+
+    def _where(self, entry: Any, path: Path) -> _Where | None:
+        if not isinstance(entry, dict) or "where" not in entry:
+            return None
+        given = entry["where"]
+        if isinstance(given, dict):
+            given = {name: [value] if isinstance(value, str) else value for name, value in given.items()}
+        return validate(self._document, _Where, {"where": given}, path) or _Where(where={})
 
     def _sinks(self, given: Any) -> list[SinkSettings]:
         sinks = []

@@ -18,6 +18,13 @@ from streamvision.config.settings import Name as NameType
 JsonSchema = dict[str, Any]
 
 _REF = "#/$defs/{model}"
+_WHERE: JsonSchema = {
+    "type": "object",
+    "description": "only tracks whose attributes have one of these values, for example {colour: red}",
+    "additionalProperties": {
+        "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
+    },
+}
 _KINDS: tuple[plugins.Kind, ...] = ("source", "tracker", "rule", "sink")
 
 
@@ -69,7 +76,7 @@ def _stream(entry: JsonSchema, by_kind: dict[plugins.Kind, JsonSchema], name: Js
         | entry["properties"]
         | {
             "tracker": {"anyOf": [{"enum": sorted(by_kind["tracker"])}, tracker]},
-            "rules": {"type": "array", "items": _one_of(by_kind["rule"], {"name": name})},
+            "rules": {"type": "array", "items": _one_of(by_kind["rule"], {"name": name}, {"where": _WHERE})},
         }
     }
 
@@ -78,11 +85,14 @@ def _essence(body: JsonSchema) -> JsonSchema:
     return {key: value for key, value in body.items() if key not in ("description", "title")}
 
 
-def _one_of(bodies: JsonSchema, head: JsonSchema) -> JsonSchema:
-    """Return the choice between plug-ins: ``type`` says which, its options stand beside it."""
+def _one_of(bodies: JsonSchema, head: JsonSchema, more: JsonSchema | None = None) -> JsonSchema:
+    """Return the choice between plug-ins: ``type`` says which, its options stand beside it.
+
+    Every one of them has the keys of ``head``, and may have those of ``more``.
+    """
     choices = []
     for name, body in sorted(bodies.items()):
-        properties = head | {"type": {"const": name}} | body.get("properties", {})
+        properties = head | {"type": {"const": name}} | body.get("properties", {}) | (more or {})
         required = [*head, "type", *body.get("required", ())]
         choices.append(body | {"title": name, "properties": properties, "required": required})
     return {"oneOf": choices} if len(choices) != 1 else choices[0]

@@ -120,10 +120,14 @@ class ModelSettings(Strict):
 
 
 class RuleSettings(Strict):
-    """A rule of a stream; ``options`` is the plug-in's own `Options`."""
+    """A rule of a stream; ``options`` is the plug-in's own `Options`.
+
+    ``where``: only tracks count whose attributes have one of these values, by the attribute's name.
+    """
 
     name: Name
     type: str
+    where: Mapping[str, tuple[str, ...]] = {}
     options: InstanceOf[BaseModel]
 
 
@@ -142,6 +146,32 @@ class SinkSettings(Strict):
     options: InstanceOf[BaseModel]
 
 
+class SecondSettings(Strict):
+    """A second network, which looks at crops of confirmed tracks; what it sees becomes an attribute of the track."""
+
+    model: str
+    """A name of ``models``: a classifier, or a detector such as one of faces."""
+    name: Name | None = None
+    """The attribute's name; None: the model's."""
+    classes: tuple[str, ...] = ()
+    """Which tracks are looked at; empty: all."""
+    every: Seconds = 5.0
+    """Time between two looks at the same track; 0: only when it has become larger."""
+    grow: Annotated[float, Field(gt=1)] = 1.5
+    """By which factor a track's size must have grown to be looked at earlier."""
+    min_side: Annotated[float, Field(ge=1)] = 24.0
+    """The shorter side of a box, in pixels, from which on it is worth a look."""
+    margin: Annotated[float, Field(ge=0, le=2)] = 0.1
+    """By which share a box is widened on each side."""
+    min_score: Annotated[float, Field(gt=0, lt=1)] = 0.3
+    """How sure the network must be for its look to count."""
+
+    @property
+    def attribute(self) -> str:
+        """The attribute's name."""
+        return self.name or self.model
+
+
 class StreamEntry(Strict):
     """The keys that every stream has, whatever its source."""
 
@@ -151,6 +181,8 @@ class StreamEntry(Strict):
     """Pictures analysed per second of media time, at most; None: all of them."""
     model: str = ""
     """A name of ``models``; empty: the only one there is."""
+    models: tuple[SecondSettings, ...] = ()
+    """Second networks on crops of this stream's tracks."""
     min_score: Annotated[float, Field(ge=0, le=1)] | None = None
     """From this score on a detection is believed and may start a track; None: what the tracker's options say."""
     motion_gate: Literal["auto", "on", "off"] = "auto"

@@ -87,9 +87,15 @@ def _items(analysis: Analysis, scale: NDArray[np.float32]) -> list[_Item]:
         tracks.confirmed.tolist(), boxes, strict=True,
     )  # fmt: skip
     return [
-        _Item(box, colour_of(track_id), f"{_class(names, kind)} {track_id}  {score:.0%}", visible, firm)
+        _Item(box, colour_of(track_id), _words(analysis, track_id, _class(names, kind), score), visible, firm)
         for track_id, kind, score, visible, firm, box in rows
     ]
+
+
+def _words(analysis: Analysis, track_id: int, kind: str, score: float) -> str:
+    """Return a track's name: what it is, its id, what second networks say of it, and how sure the first one is."""
+    said = [attribute.value for attribute in analysis.attributes.get(track_id, {}).values()]
+    return "  ".join([f"{kind} {track_id}", *said, f"{score:.0%}"])
 
 
 def _class(names: Sequence[str], kind: int) -> str:
