@@ -175,8 +175,8 @@ class Pipeline:
         for delivery in self.deliveries:
             delivery.stop(left_s() / 2)
         drained += [not self._started or delivery.join(left_s()) for delivery in self.deliveries]
-        for lane in (*self.lanes.values(), *self.seconds.values()):
-            lane.engine.close()
+        for engine in [lane.engine for lane in self.lanes.values()] + [lane.engine for lane in self.seconds.values()]:
+            engine.close()
         return self._close_books() and all(drained)
 
     @property

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from streamvision.types import Event, TrackRef
+from streamvision.types import Attribute, Event, TrackRef
 
 _PLACES = 3
 _PIXEL_PLACES = 1
@@ -54,6 +54,8 @@ def _data(event: Event) -> dict[str, Any]:
     }
     if event.track is not None:
         data["track"] = _track(event.track)
+        if event.track.attributes:
+            data["track"]["attributes"] = _attributes(event.track.attributes)
     data |= {str(key): _plain(value) for key, value in event.data.items() if value is not None and key not in data}
     data["evidence"] = _plain(event.evidence)
     return data
@@ -66,6 +68,13 @@ def _track(track: TrackRef) -> dict[str, Any]:
         "score": _number(track.score),
         "xyxy": [_number(value, _PIXEL_PLACES) for value in track.xyxy],
         "velocity": [_number(value, _PIXEL_PLACES) for value in track.velocity],
+    }
+
+
+def _attributes(attributes: Mapping[str, Attribute]) -> dict[str, Any]:
+    return {
+        name: {"value": said.value, "share": _number(said.share), "votes": said.votes}
+        for name, said in attributes.items()
     }
 
 

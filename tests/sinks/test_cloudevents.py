@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import timedelta, timezone
 
 import numpy as np
 import pytest
 
 from streamvision.sinks.cloudevents import rfc3339, to_cloudevent, to_json
-from streamvision.types import ClockSource, Phase
+from streamvision.types import Attribute, ClockSource, Phase
 from tests.sinks.samples import START, event
 
 CONTRACT = """\
@@ -56,3 +57,11 @@ def test_times_are_utc_with_milliseconds():
 def test_every_clock_has_its_name():
     for clock in ClockSource:
         assert to_cloudevent(event(0, clock=clock), "h")["data"]["clock"]["source"] == clock.value
+
+
+def test_what_second_networks_say_of_a_track_is_quoted():
+    plain = event(0).track
+    assert plain is not None
+    track = replace(plain, attributes={"colour": Attribute("red", 0.91234, 3)})
+    data = to_cloudevent(event(0, track=track), "h")["data"]
+    assert data["track"]["attributes"] == {"colour": {"value": "red", "share": 0.912, "votes": 3}}
