@@ -65,6 +65,7 @@ def lint_seconds(
         name = second["model"]
         if name not in labels:
             document.problem((*place, "model"), f"there is no model {name!r}", nearest(name, labels, noun="models"))
+            return
         attribute = str(second.get("name") or name)
         if attribute in attributes:
             document.problem(place, f"attribute {attribute!r} is given twice", "set name: to tell the two apart")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path as FilePath
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, field_validator
 
 from streamvision import plugins
 from streamvision.config.document import MAX_BYTES, Document, Path, read_document
@@ -109,7 +109,15 @@ class _Named(Strict):
 class _Where(Strict):
     """Which values of which attributes a rule is about."""
 
-    where: Mapping[str, Annotated[tuple[str, ...], Field(min_length=1)]]
+    where: Mapping[str, tuple[str, ...]]
+
+    @field_validator("where")
+    @classmethod
+    def _says_something(cls, where: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
+        for name, values in where.items():
+            if not values:
+                raise ValueError(f"{name} has no value that counts; name at least one, or leave it out")
+        return where
 
 
 class _Loader:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -102,11 +102,22 @@ def _subject(path: Path) -> str:
 def _fields_at(model: type[BaseModel], loc: tuple[str | int, ...]) -> list[str]:
     """Return the keys that the model (or the one nested at ``loc``) knows."""
     for part in loc:
+        if isinstance(part, int):  # an item of the list whose model was found by its key
+            continue
         info = model.model_fields.get(str(part))
-        if info is None or not (isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel)):
+        inner = None if info is None else _model_in(info.annotation)
+        if inner is None:
             return []
-        model = info.annotation
+        model = inner
     return [info.alias or name for name, info in model.model_fields.items()]
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """Return the model that a field is, or is a list of."""
+    for candidate in (annotation, *get_args(annotation)):
+        if isinstance(candidate, type) and issubclass(candidate, BaseModel):
+            return candidate
+    return None
 
 
 def _words(detail: ErrorDetails, *, hidden: bool) -> tuple[str, str]:
