@@ -63,6 +63,15 @@ class Letterbox:
         scale = np.asarray(self.scale_xy * 2, np.float32)
         return np.asarray(xyxy * scale + offset, np.float32)
 
+    def resized(self, model_wh: tuple[int, int]) -> Letterbox:
+        """Return the same map onto a raster of another size, such as a network's smaller output, in whole pixels."""
+        low, inner = [0, 0], [0, 0]
+        for axis, (new, old) in enumerate(zip(model_wh, self.model_wh, strict=True)):
+            low[axis] = round(self.offset_xy[axis] * new / old)
+            inner[axis] = max(1, round((self.offset_xy[axis] + self.inner_wh[axis]) * new / old) - low[axis])
+        scale = (inner[0] / self.source_wh[0], inner[1] / self.source_wh[1])
+        return Letterbox(self.source_wh, model_wh, (inner[0], inner[1]), scale, (low[0], low[1]))
+
 
 def box_areas(xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the areas (N,) of boxes (N,4); an inside-out box has area 0."""
