@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from streamvision.engine import manifest, models
-from streamvision.engine.backends import CompiledNetwork, Network, Outputs, RequestPool, picture_shape
+from streamvision.engine.backends import CompiledNetwork, Intake, Items, Network, Outputs, RequestPool, picture_shape
 from streamvision.engine.backends.onnxruntime import OnnxRuntimeBackend
 from streamvision.engine.backends.openvino import OpenVinoBackend, check_precision
 from streamvision.engine.manifest import ModelInput
@@ -23,6 +23,7 @@ from tests.engine import networks
 
 SIZE = (6, 4)
 WAIT_S = 20
+PIXEL = Intake((1, 1, 3), np.dtype(np.uint8), 1, "picture")
 
 
 class FakeBackend:
@@ -35,7 +36,7 @@ class FakeBackend:
     def __init__(self, network: Network) -> None:
         self._spec = network.input
         self.in_flight = 2
-        self._pool = RequestPool("fake", picture_shape(network.input), [self._infer] * self.in_flight)
+        self._pool = RequestPool("fake", network.intake(self.max_batch), [self._infer] * self.in_flight)
         self.output_shapes = self._pool.warm_up()
 
     def submit(self, pictures: Sequence[UInt8]) -> Future[Outputs]:
@@ -44,8 +45,8 @@ class FakeBackend:
     def close(self) -> None:
         self._pool.close()
 
-    def _infer(self, picture: UInt8) -> Outputs:
-        values = prepared(picture, self._spec)
+    def _infer(self, items: Items) -> Outputs:
+        values = prepared(items[0], self._spec)
         return [values, values.max(keepdims=True).reshape(1, 1)]
 
 
@@ -259,11 +260,11 @@ def test_a_cpu_without_bfloat16_is_not_asked_for_it() -> None:
 def test_submit_waits_for_a_free_request() -> None:
     gate = threading.Event()
 
-    def infer(picture: UInt8) -> Outputs:
+    def infer(items: Items) -> Outputs:
         gate.wait(WAIT_S)
-        return [picture]
+        return [items[0]]
 
-    pool = RequestPool("gated", (1, 1, 3), [infer, infer])
+    pool = RequestPool("gated", PIXEL, [infer, infer])
     blank = np.zeros((1, 1, 3), np.uint8)
     first = [pool.submit([blank]) for _ in range(2)]
     third: list[Future[Outputs]] = []
@@ -280,12 +281,12 @@ def test_submit_waits_for_a_free_request() -> None:
 def test_close_waits_for_what_is_running() -> None:
     started, gate = threading.Event(), threading.Event()
 
-    def infer(picture: UInt8) -> Outputs:
+    def infer(items: Items) -> Outputs:
         started.set()
         gate.wait(WAIT_S)
-        return [picture]
+        return [items[0]]
 
-    pool = RequestPool("gated", (1, 1, 3), [infer])
+    pool = RequestPool("gated", PIXEL, [infer])
     future = pool.submit([np.zeros((1, 1, 3), np.uint8)])
     assert started.wait(WAIT_S)
     closing = threading.Thread(target=pool.close)
@@ -297,11 +298,11 @@ def test_close_waits_for_what_is_running() -> None:
 
 
 def test_a_request_that_cannot_warm_up_leaves_no_thread_behind() -> None:
-    def infer(picture: UInt8) -> Outputs:
+    def infer(items: Items) -> Outputs:
         raise ValueError("out of order")
 
     before = threading.active_count()
-    pool = RequestPool("broken", (1, 1, 3), [infer])
+    pool = RequestPool("broken", PIXEL, [infer])
     with pytest.raises(EngineError, match="inference failed: out of order"):
         pool.warm_up()
     assert threading.active_count() == before

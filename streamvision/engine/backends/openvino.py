@@ -9,22 +9,36 @@ Asked for, bfloat16 takes a fifth less CPU time (yolox-nano, AVX-512) and loses 
 
 from __future__ import annotations
 
+import io
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from concurrent.futures import Future
+from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from streamvision.engine.backends import Infer, Network, Outputs, Precision, RequestPool, picture_shape
-from streamvision.engine.backends.cpus import MAX_WORKERS, usable_cpus
+from streamvision.engine.backends import (
+    Infer,
+    Intake,
+    Items,
+    Network,
+    Outputs,
+    Precision,
+    Progress,
+    RequestPool,
+    channels_last,
+    gatherer,
+    read_engine,
+)
+from streamvision.engine.backends.cpus import cpu_name, cpu_workers, on_cpu
 from streamvision.engine.manifest import ModelInput
 from streamvision.errors import BackendUnavailable, EngineError
-from streamvision.types import UInt8
 
 _TELEMETRY = "openvino_telemetry"
-_HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16"}
+_HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f32", "int8": "f32"}
+"""Of fp16 only the weights are kept: few CPUs compute in it. The int8 parts of a network say so themselves."""
 _DTYPES = {"f32": "float32", "f16": "float16", "u8": "uint8"}
 
 
@@ -32,27 +46,48 @@ class OpenVinoBackend:
     """A network compiled by OpenVINO for the CPU. Layout, type and normalisation are part of the compiled graph."""
 
     class Options(BaseModel):
-        """``workers``: inferences at the same time, by default one per usable CPU."""
+        """``workers``: inferences at the same time, by default one per usable CPU. ``batch``: the largest batch."""
 
         model_config = ConfigDict(frozen=True, extra="forbid")
 
         workers: Annotated[int, Field(ge=1)] | None = None
+        batch: Annotated[int, Field(ge=1)] | None = None
 
     name = "openvino"
-    max_batch = 1
 
-    def __init__(self, network: Network, options: Options | None = None) -> None:
-        workers = (options or self.Options()).workers or min(usable_cpus(), MAX_WORKERS)
-        compiled = _compile(network, workers)
-        self.device = "CPU" if network.precision == "fp32" else f"CPU, {network.precision}"
-        self.in_flight = workers + 1
-        requests = [_request(compiled, network.input) for _ in range(self.in_flight)]
-        self._pool = RequestPool(f"{network.model} on openvino", picture_shape(network.input), requests)
+    def __init__(self, network: Network, options: Options | None = None, engine: Path | None = None) -> None:
+        options = options or self.Options()
+        compiled = _imported(network, options, engine) if engine else _compiled(network, options)
+        self.device = on_cpu(network.precision)
+        self.in_flight = _workers(options) + 1
+        self.max_batch = _max_batch(compiled)
+        intake = network.intake(self.max_batch)
+        requests = [_request(compiled, intake, channels_last(network)) for _ in range(self.in_flight)]
+        self._pool = RequestPool(f"{network.model} on openvino", intake, requests)
         self.output_names = tuple(port.get_any_name() for port in compiled.outputs)
         self.output_shapes = self._pool.warm_up()
 
-    def submit(self, pictures: Sequence[UInt8]) -> Future[Outputs]:
-        """Start on one picture; see `interfaces.Backend.submit`."""
+    @classmethod
+    def identity(cls, options: Options | None = None) -> Mapping[str, str]:
+        """Return what a compiled engine depends on; see `BackendPlugin.identity`."""
+        ov = _import_openvino(cls.name)
+        options = options or cls.Options()
+        return {
+            "backend": cls.name,
+            "version": ov.__version__,
+            "device": cpu_name(),
+            "workers": str(_workers(options)),
+            "batch": str(options.batch or "auto"),
+        }
+
+    @classmethod
+    def compile(cls, network: Network, options: Options | None = None, progress: Progress | None = None) -> bytes:
+        """Return OpenVINO's own blob; see `BackendPlugin.compile`."""
+        blob: bytes = _compiled(network, options or cls.Options()).export_model().getvalue()
+        return blob
+
+    def submit(self, pictures: Items) -> Future[Outputs]:
+        """Start on a batch; see `interfaces.Backend.submit`."""
         return self._pool.submit(pictures)
 
     def close(self) -> None:
@@ -60,18 +95,37 @@ class OpenVinoBackend:
         self._pool.close()
 
 
-def _compile(network: Network, workers: int) -> Any:
+def _workers(options: OpenVinoBackend.Options) -> int:
+    return options.workers or cpu_workers()
+
+
+def _compiled(network: Network, options: OpenVinoBackend.Options) -> Any:
     ov = _import_openvino(network.model)
     try:
         core = ov.Core()
         check_precision(core, network)
         model = core.read_model(network.path)
-        _check(network, model)
-        return core.compile_model(
-            _with_preprocessing(ov, model, network.input), "CPU", _configuration(network, workers)
-        )
+        batch = network.largest_batch(_check(network, model), options.batch, parallel=True)
+        model.reshape([ov.Dimension(1, batch) if batch > 1 else 1, *network.input.shape])
+        if isinstance(network.input, ModelInput):
+            model = _with_preprocessing(ov, model, network.input)
+        return core.compile_model(model, "CPU", _configuration(network, options))
     except RuntimeError as error:
         raise EngineError(f"OpenVINO cannot compile {network.path}: {error}", where=network.model) from error
+
+
+def _imported(network: Network, options: OpenVinoBackend.Options, engine: Path) -> Any:
+    ov = _import_openvino(network.model)
+    try:
+        core = ov.Core()
+        check_precision(core, network)
+        compiled = core.import_model(io.BytesIO(read_engine(engine, network)), "CPU", _configuration(network, options))
+    except RuntimeError as error:
+        raise EngineError(f"OpenVINO cannot load {engine}: {error}", where=network.model) from error
+    found, wanted = _item_shape(compiled), channels_last(network)
+    if found != wanted:
+        raise EngineError(f"{engine} is an engine for items of {found}, not {wanted}", where=network.model)
+    return compiled
 
 
 def _import_openvino(model: str) -> Any:
@@ -100,7 +154,8 @@ def check_precision(core: Any, network: Network) -> None:
         )
 
 
-def _configuration(network: Network, workers: int) -> dict[str, Any]:
+def _configuration(network: Network, options: OpenVinoBackend.Options) -> dict[str, Any]:
+    workers = _workers(options)
     return {
         "NUM_STREAMS": workers,
         "INFERENCE_NUM_THREADS": workers,
@@ -109,21 +164,22 @@ def _configuration(network: Network, workers: int) -> dict[str, Any]:
     }
 
 
-def _check(network: Network, model: Any) -> None:
+def _check(network: Network, model: Any) -> int | None:
+    """Compare the network's input with the manifest; return its batch dimension, None for an open one."""
     network.check_one_input(len(model.inputs))
     port = model.input(0)
     partial = port.get_partial_shape()
     if partial.rank.is_dynamic:
-        shape: list[int | None] = [None] * 4
+        shape: list[int | None] = [None] * (1 + len(network.input.shape))
     else:
         shape = [None if side.is_dynamic else side.get_length() for side in partial]
     kind = port.get_element_type().get_type_name()
-    network.check_input(shape, _DTYPES.get(kind, kind))
+    network.check_input(port.get_any_name(), shape, _DTYPES.get(kind, kind))
+    return shape[0]
 
 
 def _with_preprocessing(ov: Any, model: Any, spec: ModelInput) -> Any:
-    """Return the model for one uint8 picture (1, h, w, channels), the rest of its preparation inside the graph."""
-    model.reshape([1, *spec.shape])
+    """Return the model for uint8 pictures (n, h, w, channels), the rest of their preparation inside the graph."""
     steps = ov.preprocess.PrePostProcessor(model)
     steps.input().tensor().set_element_type(ov.Type.u8).set_layout(ov.Layout("NHWC"))
     steps.input().model().set_layout(ov.Layout(spec.layout.upper()))
@@ -133,15 +189,24 @@ def _with_preprocessing(ov: Any, model: Any, spec: ModelInput) -> Any:
     return steps.build()
 
 
-def _request(compiled: Any, spec: ModelInput) -> Infer:
+def _max_batch(compiled: Any) -> int:
+    batch: int = compiled.input(0).get_partial_shape()[0].get_max_length()
+    return batch
+
+
+def _item_shape(compiled: Any) -> tuple[int, ...]:
+    return tuple(side.get_max_length() for side in list(compiled.input(0).get_partial_shape())[1:])
+
+
+def _request(compiled: Any, intake: Intake, item_shape: tuple[int, ...]) -> Infer:
     import openvino as ov
 
     request = compiled.create_infer_request()
-    shape = (1, spec.size[1], spec.size[0], spec.channels)
+    gather = gatherer(intake, item_shape)
 
-    def infer(picture: UInt8) -> Outputs:
-        # The picture is read in place. The outputs are copied: the request's own memory is overwritten next time.
-        request.set_input_tensor(ov.Tensor(picture.reshape(shape), shared_memory=True))
+    def infer(items: Items) -> Outputs:
+        # The outputs are copied: the request's own memory is overwritten next time.
+        request.set_input_tensor(ov.Tensor(gather(items), shared_memory=True))
         request.infer()
         return [np.array(tensor.data) for tensor in request.output_tensors]
 
