@@ -19,6 +19,8 @@ Each says what happened, where, and what to do about it; a user never needs a tr
     |   |-- ModelMissing                          a network's file is not on this machine
     |   `-- BackendUnavailable                    an inference backend cannot be used here
     |-- EngineError                      exit 1   an engine failed to build or to run
+    |   |-- DeviceLost                            the device is gone: nothing on it can be used any more
+    |   `-- BatchLost                             one batch is lost, and the engine goes on
     |-- StoreError                       exit 1   the local event store failed
     `-- SinkError                        exit 1   a delivery failed; has a ``reason`` and ``permanent``
 """
@@ -155,6 +157,14 @@ class BackendUnavailable(MissingError):  # noqa: N818
 
 class EngineError(StreamvisionError):
     """An engine failed to build or to run."""
+
+
+class DeviceLost(EngineError):  # noqa: N818
+    """The device has gone, or is in a state from which it does not recover; every engine on it is lost."""
+
+
+class BatchLost(EngineError):  # noqa: N818
+    """One batch was lost and the engine goes on with the next: its pictures are dropped, nothing ends."""
 
 
 class StoreError(StreamvisionError):
