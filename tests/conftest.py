@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,3 +16,13 @@ def data() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("STREAMVISION_TEST_DATA does not name a folder of test data")
     return Path(folder)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests neither use nor fill the user's cache: not in this process, not in those that it starts."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        for name in ("CACHE_DIRECTORY", "STREAMVISION_ENGINES"):
+            patch.delenv(name, raising=False)
+        yield
