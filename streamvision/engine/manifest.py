@@ -119,13 +119,32 @@ class ModelFile(_Part):
     bytes: Annotated[int, Field(gt=0)] | None = None
 
 
+class Head(_Part):
+    """The part of a two-stage network that looks at regions, each given as ``side`` x ``side`` feature vectors."""
+
+    file: ModelFile
+    side: Annotated[int, Field(ge=1, le=64)]
+
+
+class Heads(_Part):
+    """``box`` judges what a region shows and where exactly; ``mask`` says which of its parts belong to the object."""
+
+    box: Head
+    mask: Head | None = None
+
+
 class Manifest(_Part):
-    """One model. A ``network`` has a file and a decoder; ``motion`` is an algorithm with ``options`` of its own."""
+    """One model.
+
+    A ``network`` has a file and a decoder. A ``two_stage`` network has a file that makes features and proposals, heads
+    that look at regions, and ``options``: see `two_stage_results.TwoStageOptions`. ``motion`` is an algorithm with
+    ``options`` of its own.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     summary: str
     task: Task = "detection"
-    kind: Literal["network", "motion"] = "network"
+    kind: Literal["network", "two_stage", "motion"] = "network"
     licence: str
     source: str
     input: ModelInput
@@ -135,6 +154,7 @@ class Manifest(_Part):
     """The label maps that the network makes, in the order of its outputs, each with its classes from index 0 on."""
     decoder: DecoderChoice | None = None
     file: ModelFile | None = None
+    heads: Heads | None = None
     options: dict[str, Any] = Field(default_factory=dict)
 
     _path: Path | None = PrivateAttr(default=None)
@@ -145,13 +165,31 @@ class Manifest(_Part):
             raise ValueError("a network needs both `decoder` and `file`")
         if self.kind == "network" and self.options:
             raise ValueError("`options` belong to algorithms; a network's go into `decoder`")
-        if self.kind != "network" and (self.decoder is not None or self.file is not None):
+        if self.kind == "motion" and (self.decoder is not None or self.file is not None):
             raise ValueError(f"{self.kind} is no network: `decoder` and `file` have no meaning")
+        if self.kind == "two_stage":
+            self._has_two_stages()
+        elif self.heads is not None:
+            raise ValueError("`heads` belong to a network of kind two_stage")
         if self.task == "semantic_segmentation" and not self.segmentation:
             raise ValueError("a network that segments needs `segmentation`: the classes of each of its label maps")
         if self.task != "semantic_segmentation" and not self.labels:
             raise ValueError("`labels` are missing: the names of the classes, in the network's order")
         return self
+
+    def _has_two_stages(self) -> None:
+        if self.file is None or self.heads is None:
+            raise ValueError("a two-stage network needs both `file` and `heads`")
+        if self.decoder is not None:
+            raise ValueError("a two-stage network has no `decoder`; its thresholds go into `options`")
+        if (self.heads.mask is not None) != (self.task == "instance_segmentation"):
+            raise ValueError("a mask head makes instance_segmentation, and there is none without it")
+
+    @property
+    def files(self) -> tuple[ModelFile, ...]:
+        """All network files, the one that sees the picture first."""
+        heads = () if self.heads is None else (self.heads.box, self.heads.mask)
+        return tuple(file for file in (self.file, *(head.file for head in heads if head)) if file)
 
     @property
     def path(self) -> Path | None:

@@ -51,37 +51,44 @@ def folders(manifest: Manifest) -> list[Path]:
 
 
 def inspect(manifest: Manifest) -> Found:
-    """Find a model's file and check its sha256. A right file anywhere wins over a wrong one."""
-    if manifest.file is None:
+    """Find a model's file and check its sha256; of several files, give the first that is not right.
+
+    A right file anywhere wins over a wrong one.
+    """
+    all_found = [_look(manifest, file) for file in manifest.files]
+    if not all_found:
         return Found(FileState.NOT_NEEDED)
+    return next((found for found in all_found if found.state is not FileState.PRESENT), all_found[0])
+
+
+def _look(manifest: Manifest, file: ModelFile) -> Found:
     wrong: Found | None = None
     for folder in folders(manifest):
-        path = folder / manifest.file.name
+        path = folder / file.name
         if not path.is_file():
             continue
-        found = _judge(path, manifest.file)
+        found = _judge(path, file)
         if found.state is FileState.PRESENT:
             return found
         wrong = wrong or found
     return wrong or Found(FileState.MISSING)
 
 
-def require(manifest: Manifest) -> Path:
-    """Return the path of a model's file, verified.
+def require(manifest: Manifest, file: ModelFile | None = None) -> Path:
+    """Return the path of a model's file, verified: the one that sees the picture, or another of its files.
 
     Raises `ModelMissing` where there is none, `ManifestError` where there is only another file of that name or the
     model has no file at all.
     """
-    if manifest.file is None:
+    file = file or manifest.file
+    if file is None:
         raise ManifestError(f"{manifest.kind} is no network and has no file", where=manifest.name)
-    found = inspect(manifest)
+    found = _look(manifest, file)
     if found.state is FileState.MISSING or found.path is None:
-        raise ModelMissing(
-            f"{manifest.file.name} is not on this machine", where=manifest.name, remedy=_how_to_get(manifest)
-        )
+        raise ModelMissing(f"{file.name} is not on this machine", where=manifest.name, remedy=_how_to_get(manifest))
     if found.state is FileState.WRONG:
         raise ManifestError(
-            f"{found.path} is another file: its sha256 is {found.sha256}, the manifest says {manifest.file.sha256}",
+            f"{found.path} is another file: its sha256 is {found.sha256}, the manifest says {file.sha256}",
             where=manifest.name,
             remedy=f"remove it; {_how_to_get(manifest)}",
         )

@@ -25,6 +25,33 @@ _PIECE = 0.4
 """A box with less than this share of its neighbour's area may be a piece of the same object."""
 
 
+class Movers:
+    """What moves in each stream: one background per stream. Used by one thread."""
+
+    def __init__(self, options: MotionOptions) -> None:
+        self._options = options
+        self._backgrounds: dict[str, Background] = {}
+
+    def find(self, frame: Frame) -> Float32:
+        """Return (n,5) xyxy in input px and score of what moves in a frame, the padding left out."""
+        (left, top), (width, height) = frame.letterbox.offset_xy, frame.letterbox.inner_wh
+        inner = frame.pixels[top : top + height, left : left + width]
+        background = self._backgrounds.get(frame.info.stream)
+        if background is None or background.shape != inner.shape:
+            background = Background(inner, frame.info.media_s, self._options)
+            self._backgrounds[frame.info.stream] = background
+        boxes = find_objects(background, background.update(inner, frame.info.media_s), self._options)
+        return boxes + np.array([left, top, left, top, 0], np.float32)
+
+    def forget(self, stream: str) -> None:
+        """Forget a stream's background."""
+        self._backgrounds.pop(stream, None)
+
+    def clear(self) -> None:
+        """Forget every background."""
+        self._backgrounds.clear()
+
+
 class MotionEngine:
     """Implements `interfaces.Engine`; one background per stream; runs on the caller's thread."""
 
@@ -46,12 +73,12 @@ class MotionEngine:
         self.in_flight = 1
         self.max_batch = _MAX_BATCH
         self.description = f"{manifest.name} by background subtraction (CPU)"
-        self._backgrounds: dict[str, Background] = {}
+        self._movers = Movers(self._options)
 
     def submit(self, batch: Batch) -> Future[list[NDArray[Any]]]:
         """Find what moves; the future is done already and holds (n,5) per frame: xyxy in input px, score."""
         future: Future[list[NDArray[Any]]] = Future()
-        future.set_result([self._moving(frame) for frame in batch.frames])
+        future.set_result([self._movers.find(frame) for frame in batch.frames])
         return future
 
     def decode(self, batch: Batch, outputs: list[NDArray[Any]]) -> list[Perception]:
@@ -60,21 +87,11 @@ class MotionEngine:
 
     def forget(self, stream: str) -> None:
         """Forget a stream's background."""
-        self._backgrounds.pop(stream, None)
+        self._movers.forget(stream)
 
     def close(self) -> None:
         """Forget every background; idempotent."""
-        self._backgrounds.clear()
-
-    def _moving(self, frame: Frame) -> Float32:
-        (left, top), (width, height) = frame.letterbox.offset_xy, frame.letterbox.inner_wh
-        inner = frame.pixels[top : top + height, left : left + width]
-        background = self._backgrounds.get(frame.info.stream)
-        if background is None or background.shape != inner.shape:
-            background = Background(inner, frame.info.media_s, self._options)
-            self._backgrounds[frame.info.stream] = background
-        boxes = find_objects(background, background.update(inner, frame.info.media_s), self._options)
-        return boxes + np.array([left, top, left, top, 0], np.float32)
+        self._movers.clear()
 
 
 def _detections(frame: Frame, found: NDArray[Any]) -> Detections:
