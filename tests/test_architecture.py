@@ -2,9 +2,9 @@
 
 Arrows point to importers:
 
-    errors, types, geometry, clock, units, redact <- interfaces, channel, config, plugins, metrics, health, resources,
-    draw, notify <- capture | batch | engine | track | rules | sinks | record | web <- analysis, pipeline, offline,
-    status <- daemon, benchmark <- cli
+    errors, types, geometry, masks, clock, units, redact <- interfaces, channel, config, plugins, metrics, health,
+    resources, draw, notify <- capture | batch | engine | track | rules | sinks | record | web <- analysis, pipeline,
+    offline, status <- daemon, benchmark <- cli
 
 Siblings never import each other, and an outside library belongs to the folders that are named for it.
 """
@@ -23,10 +23,10 @@ import streamvision
 ROOT = Path(streamvision.__file__).parent
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "types", "geometry", "clock", "units", "redact", "resources"}),
+    frozenset({"errors", "types", "geometry", "masks", "clock", "units", "redact", "resources"}),
     frozenset({"interfaces", "channel", "config", "plugins", "metrics", "health", "draw", "notify"}),
     frozenset({"capture", "batch", "engine", "track", "rules", "sinks", "record", "web"}),
-    frozenset({"analysis", "attributes", "pipeline", "offline", "status"}),
+    frozenset({"analysis", "attributes", "pipeline", "offline", "status", "export"}),
     frozenset({"daemon", "benchmark"}),
     frozenset({"cli", "__main__"}),
 )
@@ -34,14 +34,14 @@ SIBLINGS = LAYERS[2]
 
 LIBRARIES: dict[str, set[str]] = {
     "av": {"capture", "record"},
-    "cv2": {"capture", "draw", "engine"},
-    "numpy": {"types", "geometry", "interfaces", "draw", "capture", "engine", "track", "rules", "analysis", "attributes", "cli"},
+    "cv2": {"masks", "capture", "draw", "engine"},
+    "numpy": {"types", "geometry", "masks", "interfaces", "draw", "capture", "engine", "track", "rules", "analysis", "attributes", "cli"},
     "openvino": {"engine"},
     "onnxruntime": {"engine"},
     "pycocotools": {"cli"},
-    "scipy": {"track"},
-    "ruamel": {"config", "engine"},
-    "pydantic": {"config", "units", "capture", "engine", "track", "rules", "sinks", "pipeline"},
+    "scipy": {"track", "engine"},
+    "ruamel": {"config", "engine", "export"},
+    "pydantic": {"config", "units", "capture", "engine", "track", "rules", "sinks", "pipeline", "export"},
     "pydantic_core": {"config", "units"},
     "prometheus_client": {"metrics"},
     "starlette": {"web"},
@@ -50,6 +50,8 @@ LIBRARIES: dict[str, set[str]] = {
     "typer": {"cli"},
     "rich": {"cli", "engine", "sinks"},
     "ulid": {"pipeline"},
+    "torch": {"export"},
+    "torchvision": {"export"},
 }
 EVERYWHERE = {"structlog", "streamvision"}
 

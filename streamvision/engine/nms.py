@@ -14,25 +14,53 @@ from numpy.typing import NDArray
 from streamvision.geometry import iou_matrix
 from streamvision.types import Float32, Int32
 
+_BLOCK = 512
+"""Boxes that compete at a time: their matrix of pairs fits a processor's cache."""
+
 
 def best_first(score: Float32, limit: int) -> NDArray[np.intp]:
     """Return the indices of at most ``limit`` best scores, best first; equal scores keep their order."""
     return np.argsort(-score, kind="stable")[:limit]
 
 
-def nms(xyxy: Float32, class_id: Int32 | None, iou: float) -> NDArray[np.intp]:
+def nms(xyxy: Float32, class_id: Int32 | None, iou: float, limit: int | None = None) -> NDArray[np.intp]:
     """Return the indices that survive, ascending. Boxes (N,4) come best first; they compete within their class only.
 
     A box falls if its intersection over union with a surviving, better box is greater than ``iou``. Without
-    ``class_id`` all boxes compete.
+    ``class_id`` all boxes compete. With ``limit`` only the first so many survivors are looked for. Boxes are taken in
+    blocks, so that thousands of them need neither the memory nor the time of one matrix of all pairs.
     """
+    if len(xyxy) <= _BLOCK:
+        return _survivors(xyxy, class_id, iou)[:limit]
+    found = np.empty(0, np.intp)
+    for start in range(0, len(xyxy), _BLOCK):
+        block = np.arange(start, min(start + _BLOCK, len(xyxy)))
+        falls = _overlapping(xyxy, class_id, found, block, iou).any(axis=0)
+        block = block[~falls]
+        keep = _survivors(xyxy[block], None if class_id is None else class_id[block], iou)
+        found = np.concatenate((found, block[keep]))
+        if limit is not None and len(found) >= limit:
+            break
+    return found[:limit]
+
+
+def _overlapping(
+    xyxy: Float32, class_id: Int32 | None, better: NDArray[np.intp], worse: NDArray[np.intp], iou: float
+) -> NDArray[np.bool_]:
+    """Tell which boxes overlap too much, and are of one class, as a matrix (better, worse)."""
+    beats = iou_matrix(xyxy[better], xyxy[worse]) > iou
+    if class_id is not None:
+        beats &= class_id[better][:, None] == class_id[worse]
+    return beats
+
+
+def _survivors(xyxy: Float32, class_id: Int32 | None, iou: float) -> NDArray[np.intp]:
+    """Do the work of `nms` on boxes that are few enough for one matrix of all pairs."""
     rank = np.arange(len(xyxy))
     if len(rank) < 2:  # most pictures of most cameras
         return rank
-    beats = iou_matrix(xyxy, xyxy) > iou
+    beats = _overlapping(xyxy, class_id, rank, rank, iou)
     beats &= rank[:, None] < rank
-    if class_id is not None:
-        beats &= class_id[:, None] == class_id
     contested = beats.any(axis=0)
     alive = ~contested
     while True:

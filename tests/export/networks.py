@@ -1,0 +1,110 @@
+"""Networks with random weights that see something: seeded, normalised by what they see, with scores that spread."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from streamvision.export import registry
+from streamvision.export.recipes import Recipe
+
+PICTURES = 2
+Size = tuple[int, int]
+
+
+def random_network(recipe: Recipe, size_wh: Size, num_classes: int | None) -> nn.Module:
+    """Build a recipe's network; the same every time."""
+    torch.manual_seed(zlib.crc32(recipe.name.encode()))
+    with torch.random.fork_rng():
+        built = registry.build(recipe, None, num_classes)
+        module: nn.Module = built.module
+        settle(module, size_wh, trunk(module))
+        STIR.get(recipe.exporter, lambda *_: None)(module, size_wh)
+    return module.eval()
+
+
+def trunk(module: nn.Module) -> nn.Module:
+    """The part that a plain picture tensor can be put into."""
+    return getattr(module, "backbone", module)
+
+
+def pictures(size_wh: Size) -> torch.Tensor:
+    return torch.randn(PICTURES, 3, size_wh[1], size_wh[0])
+
+
+def settle(module: nn.Module, size_wh: Size, part: nn.Module) -> None:
+    """Let every batch normalisation learn what it sees, or random weights grow from layer to layer without bound."""
+    module.eval()
+    norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
+    kept = [(layer.momentum, layer.track_running_stats) for layer in norms]
+    for layer in norms:
+        layer.momentum = 1.0
+        layer.train()
+    with torch.no_grad():
+        part(pictures(size_wh))
+    for layer, (momentum, _) in zip(norms, kept, strict=True):
+        layer.momentum = momentum
+        layer.eval()
+        # One value per channel teaches no spread.
+        layer.running_var.clamp_(min=1e-2)
+
+
+def spread(run: Callable[[], Any], layers: Mapping[nn.Module, tuple[float, float]]) -> None:
+    """Scale last layers such that their outputs have the wanted (mean, standard deviation) while ``run`` runs."""
+    seen: dict[nn.Module, list[torch.Tensor]] = {layer: [] for layer in layers}
+    hooks = [
+        layer.register_forward_hook(lambda one, _, out: seen[one].append(out.detach().flatten())) for layer in layers
+    ]
+    with torch.no_grad():
+        run()
+        for layer, (mean, std) in layers.items():
+            values = torch.cat(seen[layer])
+            factor = std / float(values.std().clamp(min=1e-6))
+            layer.weight.mul_(factor)
+            if layer.bias is not None:
+                layer.bias.mul_(factor).add_(mean - float(values.mean()) * factor)
+    for hook in hooks:
+        hook.remove()
+
+
+def stir_dense(module: Any, size_wh: Size) -> None:
+    """Scores around the threshold, boxes that leave their anchors, and no background where no picture teaches it."""
+    head, classes, boxes = module.head, module.head.classification_head, module.head.regression_head
+    single = hasattr(classes, "cls_logits")
+    last = [classes.cls_logits] if single else [final(layer) for layer in classes.module_list]
+    edges = [boxes.bbox_reg] if single else [final(layer) for layer in boxes.module_list]
+    wanted = dict.fromkeys(last, (-3.0, 1.5) if single else (0.0, 2.5))
+    wanted |= dict.fromkeys(edges, (0.5, 1.0))
+    if hasattr(boxes, "bbox_ctrness"):
+        wanted[boxes.bbox_ctrness] = (0.0, 1.5)
+    view = pictures(size_wh)
+    with torch.no_grad():
+        features = list(module.backbone(view).values())
+    spread(lambda: head(features), wanted)
+    if single:
+        with torch.no_grad():
+            classes.cls_logits.bias.view(-1, classes.num_classes)[:, 0] = -30.0
+
+
+def final(layer: nn.Module) -> nn.Module:
+    """The convolution that gives a branch's values."""
+    return [one for one in layer.modules() if isinstance(one, nn.Conv2d)][-1]
+
+
+def stir_classifier(module: Any, size_wh: Size) -> None:
+    last = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
+    out = next(layer for layer in reversed(last) if "AuxLogits" not in names(module, layer))
+    view = pictures(size_wh)
+    spread(lambda: module(view), {out: (0.0, 3.0)})
+
+
+def names(module: nn.Module, layer: nn.Module) -> str:
+    return next(name for name, one in module.named_modules() if one is layer)
+
+
+STIR: dict[str, Callable[[Any, Size], None]] = {"dense": stir_dense, "classifier": stir_classifier}
+"""By exporter: what makes a random network's answers various. Called with the module and the picture's size."""
