@@ -173,7 +173,7 @@ class Reporter:
         info: FrameInfo,
         phase: Phase,
         media_s: float,
-        track: TrackRef,
+        track: TrackRef | None,
         data: Mapping[str, Any],
         evidence: Mapping[str, Any],
         happening: str | None = None,
