@@ -9,48 +9,39 @@ from typing import Any
 import torch
 from torch import nn
 
+from streamvision.engine.manifest import ModelInput
 from streamvision.export import registry
 from streamvision.export.recipes import Recipe
+from tests.export.seen import pictures, prepared
 
-PICTURES = 2
 Size = tuple[int, int]
 
 
 def random_network(recipe: Recipe, size_wh: Size, num_classes: int | None) -> nn.Module:
     """Build a recipe's network; the same every time."""
-    torch.manual_seed(zlib.crc32(recipe.name.encode()))
     with torch.random.fork_rng():
-        built = registry.build(recipe, None, num_classes)
-        module: nn.Module = built.module
-        settle(module, size_wh, trunk(module))
-        STIR.get(recipe.exporter, lambda *_: None)(module, size_wh)
+        torch.manual_seed(zlib.crc32(recipe.name.encode()))
+        module: nn.Module = registry.build(recipe, None, num_classes).module
+    view = prepared(ModelInput(size=size_wh, **recipe.input), pictures(size_wh, 2))
+    settle(module, view)
+    STIR.get(recipe.exporter, lambda *_: None)(module, view)
     return module.eval()
 
 
-def trunk(module: nn.Module) -> nn.Module:
-    """The part that a plain picture tensor can be put into."""
-    return getattr(module, "backbone", module)
-
-
-def pictures(size_wh: Size) -> torch.Tensor:
-    return torch.randn(PICTURES, 3, size_wh[1], size_wh[0])
-
-
-def settle(module: nn.Module, size_wh: Size, part: nn.Module) -> None:
+def settle(module: nn.Module, view: torch.Tensor) -> None:
     """Let every batch normalisation learn what it sees, or random weights grow from layer to layer without bound."""
     module.eval()
     norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
-    kept = [(layer.momentum, layer.track_running_stats) for layer in norms]
+    usual = [layer.momentum for layer in norms]
     for layer in norms:
         layer.momentum = 1.0
         layer.train()
     with torch.no_grad():
-        part(pictures(size_wh))
-    for layer, (momentum, _) in zip(norms, kept, strict=True):
+        getattr(module, "backbone", module)(view)
+    for layer, momentum in zip(norms, usual, strict=True):
         layer.momentum = momentum
         layer.eval()
-        # One value per channel teaches no spread.
-        layer.running_var.clamp_(min=1e-2)
+        layer.running_var.clamp_(min=1e-2)  # where there is one value per channel, it has no variance
 
 
 def spread(run: Callable[[], Any], layers: Mapping[nn.Module, tuple[float, float]]) -> None:
@@ -71,7 +62,7 @@ def spread(run: Callable[[], Any], layers: Mapping[nn.Module, tuple[float, float
         hook.remove()
 
 
-def stir_dense(module: Any, size_wh: Size) -> None:
+def stir_dense(module: Any, view: torch.Tensor) -> None:
     """Scores around the threshold, boxes that leave their anchors, and no background where no picture teaches it."""
     head, classes, boxes = module.head, module.head.classification_head, module.head.regression_head
     single = hasattr(classes, "cls_logits")
@@ -81,7 +72,6 @@ def stir_dense(module: Any, size_wh: Size) -> None:
     wanted |= dict.fromkeys(edges, (0.5, 1.0))
     if hasattr(boxes, "bbox_ctrness"):
         wanted[boxes.bbox_ctrness] = (0.0, 1.5)
-    view = pictures(size_wh)
     with torch.no_grad():
         features = list(module.backbone(view).values())
     spread(lambda: head(features), wanted)
@@ -95,16 +85,12 @@ def final(layer: nn.Module) -> nn.Module:
     return [one for one in layer.modules() if isinstance(one, nn.Conv2d)][-1]
 
 
-def stir_classifier(module: Any, size_wh: Size) -> None:
-    last = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
-    out = next(layer for layer in reversed(last) if "AuxLogits" not in names(module, layer))
-    view = pictures(size_wh)
-    spread(lambda: module(view), {out: (0.0, 3.0)})
+def stir_classifier(module: Any, view: torch.Tensor) -> None:
+    """Logits far enough apart that one class is not as likely as every other."""
+    layers = {name: layer for name, layer in module.named_modules() if isinstance(layer, nn.Linear)}
+    last = [layer for name, layer in layers.items() if not name.startswith("AuxLogits")][-1]
+    spread(lambda: module(view), {last: (0.0, 3.0)})
 
 
-def names(module: nn.Module, layer: nn.Module) -> str:
-    return next(name for name, one in module.named_modules() if one is layer)
-
-
-STIR: dict[str, Callable[[Any, Size], None]] = {"dense": stir_dense, "classifier": stir_classifier}
-"""By exporter: what makes a random network's answers various. Called with the module and the picture's size."""
+STIR: dict[str, Callable[[Any, torch.Tensor], None]] = {"dense": stir_dense, "classifier": stir_classifier}
+"""By exporter: what makes a random network's answers various. Called with the module and normalised pictures."""
