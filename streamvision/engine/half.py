@@ -33,6 +33,8 @@ _HALF: Final = frozenset(
 )  # fmt: skip
 _FLOAT_INPUTS: Final = {"Resize": (1, 2), "Upsample": (1,)}
 """Inputs that are float32 by definition, whatever the type of the picture: scales."""
+_ASK_FOR_SIZE: Final = frozenset({"Shape", "Size"})
+"""Operators that take a tensor in any type: no need to cast it for them."""
 _SUFFIX: Final = "/half"
 _LARGEST: Final = float(np.finfo(np.float16).max)
 
@@ -59,6 +61,8 @@ def constants(graph: GraphProto) -> dict[str, TensorProto]:
     for node in graph.node:
         if node.op_type == "Constant" and node.attribute and node.attribute[0].name == "value":
             known[node.output[0]] = node.attribute[0].t
+        elif node.op_type == "Identity" and node.input[0] in known:  # how exporters write what two layers share
+            known[node.output[0]] = known[node.input[0]]
     return known
 
 
@@ -158,6 +162,11 @@ class _Rewriter:
         self._ready.update(copy.output)
 
     def _full(self, node: NodeProto) -> None:
+        if node.op_type in _ASK_FOR_SIZE and node.input[0] not in self._ready:
+            copy = NodeProto()
+            copy.CopyFrom(node)
+            copy.input[0] += _SUFFIX
+            node = copy
         for name in names_read(node):
             self._need(name)
         self._nodes.append(node)
