@@ -37,7 +37,11 @@ LIBRARIES: dict[str, set[str]] = {
     "cv2": {"masks", "capture", "draw", "engine"},
     "numpy": {"types", "geometry", "masks", "interfaces", "draw", "capture", "engine", "track", "rules", "analysis", "attributes", "cli"},
     "openvino": {"engine"},
+    "onnx": {"engine"},
     "onnxruntime": {"engine"},
+    "tensorrt": {"engine"},
+    "tensorrt_rtx": {"engine"},
+    "cuda": {"engine"},
     "pycocotools": {"cli"},
     "scipy": {"track", "engine"},
     "ruamel": {"config", "engine", "export"},
@@ -50,7 +54,7 @@ LIBRARIES: dict[str, set[str]] = {
     "typer": {"cli"},
     "rich": {"cli", "engine", "sinks"},
     "ulid": {"pipeline"},
-    "torch": {"export"},
+    "torch": {"export", "engine"},
     "torchvision": {"export"},
 }
 EVERYWHERE = {"structlog", "streamvision"}
