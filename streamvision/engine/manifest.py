@@ -7,6 +7,7 @@ A manifest is a YAML file, in ``engines/`` or anywhere else. Pixels become netwo
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -17,6 +18,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from streamvision import plugins
+from streamvision.engine.folders import user_folders
 from streamvision.errors import ManifestError, Problem
 from streamvision.resources import shipped
 from streamvision.types import Colour, Fit, InputSpec
@@ -29,6 +31,13 @@ DEFAULT_MODEL = "motion"
 Task = Literal["detection", "instance_segmentation", "semantic_segmentation", "classification"]
 Classes = Annotated[tuple[str, ...], Field(min_length=2, max_length=256)]
 
+NAME = r"^[a-z0-9][a-z0-9._-]*$"
+"""What a model may be called."""
+
+_MAX_BYTES = 1 << 20
+_MAX_VALUES = 100_000
+_MAX_DEPTH = 32
+_SMALL = "a manifest is a small file: write it out"
 _KEY_PROBLEMS = {"extra_forbidden": "unknown key", "missing": "a key is missing here"}
 
 
@@ -141,7 +150,7 @@ class Manifest(_Part):
     ``options`` of its own.
     """
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
+    name: Annotated[str, Field(pattern=NAME)]
     summary: str
     task: Task = "detection"
     kind: Literal["network", "two_stage", "motion"] = "network"
@@ -204,12 +213,16 @@ class Manifest(_Part):
 
 
 def names() -> list[str]:
-    """Return the names of the manifests that ship with the program, sorted."""
-    return sorted(path.stem for path in shipped("engines").glob("*.yaml"))
+    """Return the names of the manifests that ship with the program and of the user's own, sorted."""
+    return sorted({*_shipped_names(), *(path.stem for path in _own())})
 
 
 def locate(name_or_path: str | Path) -> Path:
-    """Return the manifest file behind a name, a path, or ``default``. Raises `ManifestError`."""
+    """Return the manifest file behind a name, a path, or ``default``.
+
+    The names of shipped manifests stand for these alone; others are looked for in `folders.user_folders`. Raises
+    `ManifestError`.
+    """
     text = str(name_or_path)
     if isinstance(name_or_path, Path) or "/" in text or text.endswith((".yaml", ".yml")):
         path = Path(text).expanduser()
@@ -217,18 +230,47 @@ def locate(name_or_path: str | Path) -> Path:
             raise ManifestError("there is no such manifest file", where=str(path))
         return path
     name = DEFAULT_MODEL if text == DEFAULT else text
-    if name not in names():
-        near = difflib.get_close_matches(name, [*names(), DEFAULT], n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(names())}; or give a path ending in .yaml"
+    if name in _shipped_names():
+        return shipped("engines") / f"{name}.yaml"
+    own = [path for path in _own() if path.stem == name]
+    if len(own) > 1:
+        raise ManifestError(
+            f"there are several models called {name!r}: {', '.join(map(str, own))}",
+            remedy="remove or rename all but one of them, or give the path of the one you mean",
+        )
+    if not own:
+        known = names()
+        near = difflib.get_close_matches(name, [*known, DEFAULT], n=1)
+        hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}; or give a path ending in .yaml"
         raise ManifestError(f"there is no model called {name!r}", remedy=hint)
-    return shipped("engines") / f"{name}.yaml"
+    return own[0]
+
+
+def _shipped_names() -> list[str]:
+    return [path.stem for path in shipped("engines").glob("*.yaml")]
+
+
+def _own() -> list[Path]:
+    """Return the manifests in the user's folders; other YAML files may lie there too and are left alone."""
+    return [path for folder in user_folders() for path in sorted(folder.glob("*.yaml")) if _looks_like_one(path)]
+
+
+def _looks_like_one(path: Path) -> bool:
+    if not re.fullmatch(NAME, path.stem):
+        return False
+    try:
+        with path.open("rb") as file:
+            start = file.read(_MAX_BYTES)
+    except OSError:
+        return False
+    return all(re.search(rb"^%s:" % key, start, re.MULTILINE) for key in (b"name", b"summary", b"input"))
 
 
 def load(name_or_path: str | Path) -> Manifest:
     """Read and check a manifest. Raises `ManifestError` that lists every problem with line and column."""
     path = locate(name_or_path)
     document = _parse(path)
-    plain = _plain(document)
+    plain = _Plain(path).of(document)
     if isinstance(plain.get("labels"), str):
         plain["labels"] = _shared_labels(plain["labels"], path)
     if isinstance(plain.get("segmentation"), dict):
@@ -252,27 +294,47 @@ def labels_of(name_or_path: str) -> tuple[str, ...]:
 
 def _parse(path: Path) -> CommentedMap:
     try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ManifestError(f"the file is larger than {_MAX_BYTES >> 20} MiB", where=str(path), remedy=_SMALL)
         document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
     except MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
         raise ManifestError(f"not valid YAML: {error.problem}", where=place) from error
-    except (YAMLError, OSError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise ManifestError("the file is nested too deeply", where=str(path), remedy=_SMALL) from error
+    except (YAMLError, OSError, ValueError) as error:  # a text that is no UTF-8 is a ValueError too
         raise ManifestError(f"cannot be read: {error}", where=str(path)) from error
     if not isinstance(document, CommentedMap):
         raise ManifestError("a manifest is a mapping of keys to values", where=f"{path}:1:1")
     return document
 
 
-def _plain(node: Any) -> Any:
-    """Return the document as plain dicts, lists and scalars."""
-    if isinstance(node, dict):
-        return {str(key): _plain(value) for key, value in node.items()}
-    return [_plain(value) for value in node] if isinstance(node, list) else node
+class _Plain:
+    """Copies a document into plain dicts, lists and scalars, with a budget: aliases make small files endless."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._left = _MAX_VALUES
+
+    def of(self, node: Any, depth: int = 0) -> Any:
+        """Return the node as plain values. Raises `ManifestError` for too many of them."""
+        self._left -= 1
+        if self._left < 0 or depth > _MAX_DEPTH:
+            raise ManifestError(
+                "the file is nested too deeply or repeats itself through aliases", where=str(self._path), remedy=_SMALL
+            )
+        if isinstance(node, dict):
+            return {str(key): self.of(value, depth + 1) for key, value in node.items()}
+        return [self.of(value, depth + 1) for value in node] if isinstance(node, list) else node
 
 
 def _shared_labels(name: str, manifest: Path) -> list[str]:
     """Return the lines of a label list that several manifests share. Raises `ManifestError`."""
+    if not re.fullmatch(r"[\w-]+", name):
+        raise ManifestError(
+            f"{name!r} is no name of a label list", where=str(manifest), remedy="name a .txt file beside the manifest"
+        )
     for folder in (manifest.parent, manifest.parent / "labels", shipped("engines") / "labels"):
         path = folder / f"{name}.txt"
         if path.is_file():

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from streamvision.engine import onnx_file
+from streamvision.engine.folders import SEARCH_PATH, user_folders
 from streamvision.engine.manifest import Manifest, ModelFile
 from streamvision.errors import ManifestError, ModelMissing
 from streamvision.resources import shipped
-
-SEARCH_PATH = "STREAMVISION_MODELS"
-"""The environment variable that names more folders, separated like PATH."""
 
 
 class FileState(StrEnum):
@@ -34,20 +32,10 @@ class Found:
     sha256: str = ""
 
 
-def pull_folder() -> Path:
-    """Return where `pull` puts files: the service's cache directory under systemd, else the user's."""
-    service = os.environ.get("CACHE_DIRECTORY", "").split(":")[0]
-    if service:
-        return Path(service) / "models"
-    home = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(home) / "streamvision" / "models"
-
-
 def folders(manifest: Manifest) -> list[Path]:
     """Return where a manifest's file is looked for, first choice first."""
     beside = [manifest.path.parent] if manifest.path else []
-    named = [Path(part) for part in os.environ.get(SEARCH_PATH, "").split(os.pathsep) if part]
-    return [*beside, *named, pull_folder()]
+    return [*beside, *user_folders()]
 
 
 def inspect(manifest: Manifest) -> Found:
@@ -78,7 +66,7 @@ def require(manifest: Manifest, file: ModelFile | None = None) -> Path:
     """Return the path of a model's file, verified: the one that sees the picture, or another of its files.
 
     Raises `ModelMissing` where there is none, `ManifestError` where there is only another file of that name or the
-    model has no file at all.
+    model has no file at all, `EngineError` for a file that no runtime should be given (`onnx_file.check`).
     """
     file = file or manifest.file
     if file is None:
@@ -91,6 +79,12 @@ def require(manifest: Manifest, file: ModelFile | None = None) -> Path:
             f"{found.path} is another file: its sha256 is {found.sha256}, the manifest says {file.sha256}",
             where=manifest.name,
             remedy=f"remove it; {_how_to_get(manifest)}",
+        )
+    if onnx_file.check(found.path, found.sha256).external:
+        raise ManifestError(
+            f"{found.path} keeps its weights in another file, which no sha256 vouches for",
+            where=manifest.name,
+            remedy="make one file of both: streamvision models add does",
         )
     return found.path
 

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import urlsplit
 
+from streamvision.engine.folders import pull_folder
 from streamvision.engine.manifest import Manifest, ModelFile
-from streamvision.engine.models import pull_folder, sha256_of
+from streamvision.engine.models import sha256_of
 from streamvision.errors import MissingError, ModelMissing, UsageError
 
 Progress = Callable[[int, int | None], None]

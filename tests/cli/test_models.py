@@ -12,9 +12,9 @@ from typer.testing import CliRunner, Result
 from streamvision.cli import app
 from streamvision.engine import manifest
 from streamvision.errors import ManifestError, ModelMissing, StreamvisionError, UsageError
-from tests.engine.networks import write_manifest
+from tests.engine.networks import TINY, write_manifest
 
-CONTENT = b"no network"  # what write_manifest's hash is of
+CONTENT = TINY  # what write_manifest's hash is of
 
 
 @pytest.fixture(autouse=True)

@@ -17,6 +17,19 @@ from streamvision.engine.manifest import ModelInput
 DTYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "uint8": TensorProto.UINT8}
 
 
+TINY = helper.make_model(
+    helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "tiny",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 3, 32, 64])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 32, 64])],
+    ),
+    opset_imports=[helper.make_opsetid("", 13)],
+    ir_version=8,
+).SerializeToString()
+"""A file that is a network, for tests that run none."""
+
+
 def save(
     path: Path, nodes: list[Any], inputs: list[Any], outputs: list[Any], constants: list[Any] | None = None
 ) -> Path:
@@ -80,7 +93,7 @@ def network(path: Path, **spec: Any) -> Network:
 
 def write_manifest(folder: Path, network_file: Path | None = None, **changes: Any) -> Path:
     """Write a manifest for a YOLO-style network beside its file; a change to None removes the key."""
-    content = network_file.read_bytes() if network_file else b"no network"
+    content = network_file.read_bytes() if network_file else TINY
     document = {
         "name": "toy",
         "summary": "a toy",

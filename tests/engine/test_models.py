@@ -4,18 +4,18 @@ from pathlib import Path
 
 import pytest
 
-from streamvision.engine import manifest, models
+from streamvision.engine import folders, manifest, models
 from streamvision.engine.models import FileState
 from streamvision.errors import ManifestError, ModelMissing
-from tests.engine.networks import write_manifest
+from tests.engine.networks import TINY, write_manifest
 
-CONTENT = b"no network"  # what write_manifest's hash is of
+CONTENT = TINY  # what write_manifest's hash is of
 
 
 @pytest.fixture(autouse=True)
 def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither the developer's models nor the developer's cache take part."""
-    monkeypatch.delenv(models.SEARCH_PATH, raising=False)
+    monkeypatch.delenv(folders.SEARCH_PATH, raising=False)
     monkeypatch.delenv("CACHE_DIRECTORY", raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
@@ -36,7 +36,7 @@ def put(folder: Path, content: bytes = CONTENT) -> Path:
 def test_is_looked_for_beside_the_manifest_then_on_the_path_then_where_pull_puts_it(
     toy: manifest.Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(models.SEARCH_PATH, f"{tmp_path / 'a'}::{tmp_path / 'b'}")
+    monkeypatch.setenv(folders.SEARCH_PATH, f"{tmp_path / 'a'}::{tmp_path / 'b'}")
     for folder in ("cache/streamvision/models", "b", "a", "manifests"):
         path = put(tmp_path / folder)
         assert models.require(toy) == path
@@ -83,10 +83,10 @@ def test_an_algorithm_needs_no_file(tmp_path: Path) -> None:
 
 def test_a_service_keeps_files_in_its_own_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CACHE_DIRECTORY", "/var/cache/streamvision:/var/cache/other")
-    assert models.pull_folder() == Path("/var/cache/streamvision/models")
+    assert folders.pull_folder() == Path("/var/cache/streamvision/models")
 
 
 def test_without_xdg_the_cache_lies_in_the_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
-    assert models.pull_folder() == tmp_path / ".cache/streamvision/models"
+    assert folders.pull_folder() == tmp_path / ".cache/streamvision/models"

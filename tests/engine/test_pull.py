@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from streamvision.engine import models
+from streamvision.engine import folders
 from streamvision.engine.manifest import Manifest, ModelFile, ModelInput
 from streamvision.engine.pull import pull
 from streamvision.errors import MissingError, ModelMissing, UsageError
@@ -115,7 +115,7 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in ("http_proxy", "HTTP_PROXY", "CACHE_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return models.pull_folder()
+    return folders.pull_folder()
 
 
 def toy(url: str | None, size: int | None = len(CONTENT)) -> Manifest:
