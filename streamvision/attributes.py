@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from streamvision.channel import Channel, Closed
 from streamvision.clock import Clock
-from streamvision.errors import BrokenMedia, EngineError
+from streamvision.errors import BatchLost, BrokenMedia, EngineError
 from streamvision.interfaces import Engine
 from streamvision.metrics import EngineStats
 from streamvision.types import Attribute, Batch, Frame, Perception, Tracks
@@ -82,7 +82,7 @@ class SecondLane:
         self._stats = stats
         self._clock = clock
         self._beat = beat
-        self._max_batch = min(max_batch, engine.max_batch)
+        self._max_batch = max_batch
         self._max_wait_s = max_wait_s
         self._looks = Channel[_Look](CAPACITY)
         self._counting = threading.Lock()
@@ -135,6 +135,9 @@ class SecondLane:
                 return
             try:
                 self._submit(looks)
+            except BatchLost:
+                for look in looks:
+                    look.answer.cancel()
             except Exception:
                 for look in looks:
                     look.answer.cancel()
@@ -143,7 +146,7 @@ class SecondLane:
     def _collect(self) -> list[_Look]:
         looks = [self._looks.get(IDLE_S)]
         until_s = self._clock.monotonic() + self._max_wait_s
-        while len(looks) < self._max_batch:
+        while len(looks) < min(self._max_batch, self.engine.max_batch):
             try:
                 looks.append(self._looks.get(max(0.0, until_s - self._clock.monotonic())))
             except (TimeoutError, Closed):
@@ -270,7 +273,7 @@ class SecondLook:
         ballot.answer = None
         try:
             seen = answer.result(ANSWER_S)
-        except CancelledError:  # the lane is closing
+        except (CancelledError, BatchLost):  # the lane is closing, or its device was lost: the next look may do better
             return
         except TimeoutError as error:
             raise EngineError(f"no answer within {ANSWER_S:g} s", where=self._lane.name) from error

@@ -7,7 +7,7 @@ waited `BatchPolicy.max_wait_s`, whichever is first. A dead camera is an absent 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from streamvision.channel import Channel, Closed, Doorbell, Overflow
 from streamvision.clock import Clock
@@ -69,6 +69,11 @@ class Batcher:
                 raise ValueError(f"stream {stream!r} has a row already")
             self._rows[stream] = _Row(channel, live)
         return channel
+
+    def resize(self, max_batch: int) -> None:
+        """Make batches of at most ``max_batch`` from now on."""
+        with self._condition:
+            self._policy = replace(self._policy, max_batch=max_batch)
 
     def close(self) -> None:
         """Expect no further streams: once every channel is closed and drained, `collect` raises `Closed`."""

@@ -216,7 +216,10 @@ def limit_works(settings: Settings, url: str, *, keep: int = 200) -> Iterator[di
     The engine is that of the first stream; ``keep`` decoded pictures are held in memory for scaling and inference.
     """
     model = settings.models[settings.streams[0].model]
-    engine = build_engine(load(model.manifest), backend=model.backend, precision=model.precision)
+    engine = build_engine(
+        load(model.manifest), backend=model.backend, precision=model.precision, backend_options=model.options,
+        calibration=Path(model.calibration) if model.calibration else None, max_batch=model.max_batch,
+    )  # fmt: skip
     try:
         kept = [picture for picture, _ in zip(pictures(url), range(keep), strict=False)]
         frames = [_frame(number, picture, engine) for number, picture in enumerate(kept)]

@@ -13,6 +13,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 import structlog
@@ -27,13 +28,15 @@ from streamvision.capture.stream import CaptureOptions, StateChange, StreamCaptu
 from streamvision.channel import Channel, Closed
 from streamvision.clock import Clock
 from streamvision.config import ModelSettings, SecondSettings, Settings, SinkSettings, StreamSettings
-from streamvision.engine.build import build_engine
+from streamvision.engine.build import Order, Workshop
+from streamvision.engine.compile import calibration_of
 from streamvision.engine.manifest import Manifest, load
 from streamvision.engine.runner import Inferred, Runner
+from streamvision.engine.serving import Serving
 from streamvision.errors import ManifestError, StoreError, StreamvisionError
 from streamvision.health import Heartbeats
 from streamvision.interfaces import Engine, Rule, RuleContext, Sink, SinkContext, Source, Tracker
-from streamvision.metrics import EngineStats, Metrics
+from streamvision.metrics import Metrics
 from streamvision.rules.where import WhereRule
 from streamvision.sinks.delivery import Delivery
 from streamvision.sinks.store import EventStore
@@ -106,8 +109,10 @@ class Pipeline:
         viewer: Viewer,
         clock: Clock,
         rng: random.Random | None = None,
+        workshop: Workshop | None = None,
     ) -> None:
-        """Nothing runs before `start`; ``rng`` is what the back-off's jitter is drawn from."""
+        """Nothing runs before `start`; ``rng`` is what the back-off's jitter is drawn from; ``workshop`` is where
+        engines come from."""
         self.settings = settings
         self.store = store
         self.metrics = metrics
@@ -121,6 +126,7 @@ class Pipeline:
         self._clock = clock
         self._viewer = viewer
         self._rng = rng or random.Random()
+        self._workshop = workshop or Workshop()
         self._inlets: dict[str, Channel[Frame]] = {}
         self._analysers: dict[str, StreamAnalyser] = {}
         self._analysis = AnalysisStage(self._analysers, store.append, self._publish, clock, self.heartbeats.beat)
@@ -221,16 +227,18 @@ class Pipeline:
         manifest = load(model.manifest)
         if manifest.kind == "motion":
             raise ManifestError(f"{manifest.name} sees what moves, not what a crop shows", where=f"models.{name}")
-        engine = self._open(name, manifest, model, stats)
+        engine = self._serving(name, manifest, model).open()
         beat = self.heartbeats.beat
         return SecondLane(name, engine, stats, self._clock, beat, max_batch=model.max_batch, max_wait_s=model.max_wait)
 
     def _lane(self, name: str, model: ModelSettings) -> Lane:
         stats = self.metrics.engine(name)
         manifest = load(model.manifest)
-        engine = self._open(name, manifest, model, stats)
+        serving = self._serving(name, manifest, model)
+        engine = serving.open()
         policy = BatchPolicy(min(model.max_batch, engine.max_batch), model.max_wait, model.max_age)
         batcher = Batcher(policy, self._clock, partial(self._drop, "batch", "max_age"))
+        serving.follow(lambda serves: batcher.resize(min(model.max_batch, serves.max_batch)))
 
         def lost(frame: Frame, reason: str) -> None:
             self._drop("engine", reason, frame)
@@ -239,15 +247,12 @@ class Pipeline:
         runner = Runner(name, engine, batcher.collect, self._hand_over, lost, stats, self._clock, beat)
         return Lane(manifest, engine, batcher, runner)
 
-    def _open(self, name: str, manifest: Manifest, model: ModelSettings, stats: EngineStats) -> Engine:
-        try:
-            engine = build_engine(manifest, backend=model.backend, precision=model.precision)
-        except StreamvisionError:
-            stats.state = "failed"
-            raise
-        stats.state, stats.description = "ready", engine.description
-        log.info("engine ready", model=name, engine=engine.description)
-        return engine
+    def _serving(self, name: str, manifest: Manifest, model: ModelSettings) -> Serving:
+        order = Order(
+            model.backend, model.precision, model.options, max_batch=model.max_batch,
+            calibration=calibration_of(Path(model.calibration)) if model.calibration else None,
+        )  # fmt: skip
+        return Serving(manifest, order, self._workshop, self.metrics.engine(name))
 
     def _capture(self, stream: StreamSettings, lane: Lane) -> StreamCapture:
         stats = self.metrics.stream(stream.id)

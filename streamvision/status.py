@@ -78,7 +78,8 @@ class StatusBoard:
     def readiness(self) -> Readiness:
         """Return whether engines and store do their work."""
         engines = {
-            name: EngineReadiness(stats.state, stats.description) for name, stats in self.metrics.engines.items()
+            name: EngineReadiness(stats.state, stats.description, stats.detail)
+            for name, stats in self.metrics.engines.items()
         }
         return Readiness(engines, self._store.failing or "ok")
 

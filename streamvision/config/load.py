@@ -182,8 +182,29 @@ class _Loader:
                 self._document.problem(
                     (*path, "backend"), f"there is no backend {model.backend!r}", nearest(model.backend, known)
                 )
-            models[name] = model.model_copy(update={"manifest": self._manifest(model.manifest)})
+            self._backend_options(model, path)
+            calibration = model.calibration and os.path.normpath(
+                self._folder / FilePath(model.calibration).expanduser()
+            )
+            models[name] = model.model_copy(
+                update={"manifest": self._manifest(model.manifest), "calibration": calibration}
+            )
         return models
+
+    def _backend_options(self, model: ModelSettings, path: Path) -> None:
+        """Check a model's options against those of its backend, or of all backends where it is chosen later."""
+        known = plugins.names("backend")
+        if model.backend in known:
+            validate(
+                self._document, self._load_plugin("backend", model.backend).Options, dict(model.options),
+                (*path, "options"), what=f" for the backend {model.backend}",
+            )  # fmt: skip
+        elif model.backend == "auto" and model.options:
+            fields = {field for name in known for field in self._load_plugin("backend", name).Options.model_fields}
+            for key in model.options.keys() - fields:
+                self._document.problem(
+                    (*path, "options", key), f"no backend has an option {key!r}", nearest(key, fields), at_key=True
+                )
 
     def _manifest(self, name: str) -> str:
         is_path = "/" in name or name.endswith((".yaml", ".yml"))

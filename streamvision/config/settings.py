@@ -114,6 +114,10 @@ class ModelSettings(Strict):
     """A name in engines/, or the absolute path of a manifest file."""
     backend: str = "auto"
     precision: Literal["auto", "fp32", "fp16", "bf16", "int8"] = "auto"
+    calibration: Annotated[str, Field(min_length=1)] | None = None
+    """A folder of typical pictures that int8 is fitted to; without one, the streams' own pictures are taken."""
+    options: Mapping[str, Any] = {}
+    """The backend's own options, for example {workers: 2}."""
     max_batch: Annotated[int, Field(ge=1, le=1024)] = 16
     max_wait: Seconds = 0.02
     max_age: Annotated[Seconds, Field(gt=0)] = 0.5

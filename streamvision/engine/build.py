@@ -135,9 +135,9 @@ class Builder:
         workshop: Workshop,
         report: Report = lambda _: None,
         *,
-        only_cached: bool = False,
+        patient: bool = True,
     ) -> None:
-        """With ``only_cached`` nothing is compiled: `NotCachedError` is raised instead."""
+        """One that is not ``patient`` raises `NotCachedError` instead of a build that takes long."""
         self.backend = ""
         """What the last engine runs on."""
         self.compiler: Compiler | None = None
@@ -148,14 +148,13 @@ class Builder:
         self._order = order
         self._workshop = workshop
         self._report = report
-        self._only_cached = only_cached
+        self._patient = patient
 
     def build(self, without: Sequence[str] = ()) -> Engine:
         """Return the engine, on none of the backends in ``without``; raises as `build_engine` does."""
         order, workshop = self._order, self._workshop
         if self._manifest.kind == "motion":
             return _algorithm(self._manifest, order.backend)
-        models.require(self._manifest)
         if order.backend != AUTO:
             return self.open(order.backend)
         on_gpu = [name for name in workshop.on_gpu if name not in without]
@@ -193,7 +192,8 @@ class Builder:
         return Compiler(
             plugin, order.numbers, validated(plugin, self._options(backend, plugin), f"backend {backend!r}"),
             self._workshop.cache, calibration=order.calibration, max_batch=order.max_batch, force=order.force,
-            only_cached=self._only_cached, progress=lambda done: self._report(Step("building", backend, done)),
+            only_cached=not self._patient and (backend in self._workshop.slow or order.numbers == "int8"),
+            progress=lambda done: self._report(Step("building", backend, done)),
         )  # fmt: skip
 
     def assembled(
@@ -201,6 +201,10 @@ class Builder:
     ) -> Engine:
         """Return the manifest's engine over the networks that ``open_network`` gives."""
         manifest = self._manifest
+        if manifest.kind == "two_stage":
+            from streamvision.engine.two_stage import build_two_stage
+
+            return build_two_stage(manifest, open_network, decoder_options)
         compiled = open_network(Network(manifest.name, models.require(manifest), manifest.input))
         return NetworkEngine(manifest, compiled, _decoder(manifest, compiled, decoder_options))
 

@@ -11,7 +11,7 @@ from streamvision.engine import samples
 from streamvision.interfaces import Engine
 from streamvision.types import UInt8
 
-SECONDS: Final = 1.0
+SECONDS: Final = 0.6
 """How long each engine runs in all."""
 PICTURES: Final = 4
 ROUNDS: Final = 3

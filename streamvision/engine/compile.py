@@ -55,7 +55,11 @@ def calibration_of(folder: Path) -> Calibration:
 
 
 class NotCachedError(Exception):
-    """An engine would have to be compiled first, and nobody may wait for that now."""
+    """An engine on ``backend`` would have to be compiled first, and nobody may wait for that now."""
+
+    def __init__(self, backend: str) -> None:
+        super().__init__(backend)
+        self.backend = backend
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +113,7 @@ class Compiler:
             self.opened.append(Opened(compiled, key, entry))
             return compiled
         if self._only_cached:
-            raise NotCachedError
+            raise NotCachedError(self.backend)
         opened = self._built(network, key, stale=entry is not None)
         self.opened.append(opened)
         return opened.network

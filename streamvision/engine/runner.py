@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from streamvision.channel import Channel, Closed
 from streamvision.clock import Clock
+from streamvision.errors import BatchLost
 from streamvision.interfaces import Engine
 from streamvision.metrics import EngineStats
 from streamvision.types import Batch, Frame, Perception
@@ -114,6 +115,8 @@ class Runner:
     def _submit(self, batch: Batch, stage: str) -> bool:
         """Start a batch and queue it; False when the finishing thread has gone."""
         submission = self._started(batch)
+        if submission is None:
+            return True
         try:
             while not self._submitted.put(submission, IDLE_S):
                 self._beat(stage)
@@ -123,9 +126,13 @@ class Runner:
         self._stats.batch_size.observe(len(batch))
         return True
 
-    def _started(self, batch: Batch) -> _Submission:
+    def _started(self, batch: Batch) -> _Submission | None:
+        """Start a batch; None if it is lost and the engine goes on."""
         try:
             return _Submission(batch, self.engine.submit(batch), self._clock.monotonic())
+        except BatchLost as error:
+            self._lose_softly(batch, error)
+            return None
         except Exception:
             self._lose(batch, "error")
             raise
@@ -140,11 +147,16 @@ class Runner:
                 continue
             except Closed:
                 return
-            self._deliver(self._result(submission))
+            if results := self._result(submission):
+                self._deliver(results)
 
     def _result(self, submission: _Submission) -> list[Inferred]:
+        """Return what a batch shows; nothing if it is lost and the engine goes on."""
         try:
             return self._decoded(submission, submission.future.result())
+        except BatchLost as error:
+            self._lose_softly(submission.batch, error)
+            return []
         except Exception:
             self._lose(submission.batch, "error")
             raise
@@ -159,6 +171,10 @@ class Runner:
     def _lose_rest(self) -> None:
         while (submission := self._submitted.take_nowait()) is not None:
             self._lose(submission.batch, "stopped")
+
+    def _lose_softly(self, batch: Batch, error: BatchLost) -> None:
+        log.warning("batch lost", model=self.name, pictures=len(batch), error=str(error))
+        self._lose(batch, "lost")
 
     def _lose(self, batch: Batch, reason: str) -> None:
         for frame in batch.frames:

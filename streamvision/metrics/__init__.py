@@ -11,13 +11,14 @@ from streamvision.metrics.books import (
     SinkStats,
     StreamStats,
 )
-from streamvision.metrics.exposition import CONTENT_TYPE, Metrics
+from streamvision.metrics.exposition import CONTENT_TYPE, ENGINE_STATES, Metrics
 
 __all__ = [
     "AGE_BOUNDS_S",
     "BATCH_BOUNDS",
     "CONTENT_TYPE",
     "ENGINE_BOUNDS_S",
+    "ENGINE_STATES",
     "EngineStats",
     "Histogram",
     "Metrics",

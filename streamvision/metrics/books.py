@@ -76,12 +76,19 @@ class StreamStats:
 
 
 class EngineStats:
-    """One model's books. ``state`` is one of loading, ready, failed."""
+    """One model's books.
+
+    ``state``: loading, building, verifying, ready, fallback (another backend than the wanted one serves), failed.
+    ``description`` is of the engine that serves, empty while there is none; ``detail`` says why, or how far;
+    ``build_progress`` 0 to 1.
+    """
 
     def __init__(self, model: str) -> None:
         self.model = model
         self.state = "loading"
         self.description = ""
+        self.detail = ""
+        self.build_progress = 0.0
         self.batch_size = Histogram(BATCH_BOUNDS)
         self.seconds: dict[str, Histogram] = {stage: Histogram(ENGINE_BOUNDS_S) for stage in ("infer", "decode")}
 

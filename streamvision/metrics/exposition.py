@@ -25,7 +25,7 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 """What /metrics says it is."""
 
 PREFIX = "streamvision_"
-ENGINE_STATES = ("loading", "ready", "failed")
+ENGINE_STATES = ("loading", "building", "verifying", "ready", "fallback", "failed")
 
 FAMILIES: Mapping[str, tuple[str, str]] = {
     "stream_state": ("gauge", "1 for the present state of the camera's connection, 0 for the others"),
@@ -42,6 +42,7 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
     "engine_batch_size": ("histogram", "Pictures per batch"),
     "engine_seconds": ("histogram", "Time spent per batch, by stage"),
     "engine_state": ("gauge", "1 for the present state of the model's engine, 0 for the others"),
+    "engine_build_progress": ("gauge", "How much of the model's engine is compiled, 0 to 1"),
     "sink_delivered_total": ("counter", "Events delivered"),
     "sink_failures_total": ("counter", "Deliveries that failed and are tried again, by reason"),
     "sink_pending": ("gauge", "Stored events that are not delivered yet"),
@@ -171,6 +172,7 @@ class _EngineLines:
     def __init__(self, stats: EngineStats) -> None:
         self.stats = stats
         self._state = _States("engine_state", ENGINE_STATES, model=stats.model)
+        self._progress = prefix("engine_build_progress", model=stats.model)
         self._histograms = [_Buckets("engine_batch_size", stats.batch_size, model=stats.model)]
         self._histograms += [
             _Buckets("engine_seconds", histogram, model=stats.model, stage=stage)
@@ -179,6 +181,7 @@ class _EngineLines:
 
     def add(self, lines: _Lines) -> None:
         self._state.add(lines, self.stats.state)
+        lines["engine_build_progress"].append(f"{self._progress}{self.stats.build_progress}")
         for histogram in self._histograms:
             histogram.add(lines)
 

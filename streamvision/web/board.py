@@ -34,11 +34,22 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class EngineReadiness:
-    """One model's engine: ``state`` is loading, ready or failed; ``detail`` says why or how far."""
+    """One model's engine.
+
+    ``state`` is one of those of `metrics.EngineStats`; ``description`` is of the engine that serves, empty while there
+    is none; ``detail`` says why, or how far.
+    """
 
     state: str
     description: str = ""
     detail: str = ""
+
+    @property
+    def ready(self) -> bool:
+        """Whether an engine serves, though a better one may still be built."""
+        return self.state in ("ready", "fallback") or (
+            self.state in ("building", "verifying") and bool(self.description)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,8 +61,8 @@ class Readiness:
 
     @property
     def ready(self) -> bool:
-        """Whether every engine is ready and the store works."""
-        return self.store == "ok" and all(model.state == "ready" for model in self.models.values())
+        """Whether an engine serves every model, and the store works."""
+        return self.store == "ok" and all(model.ready for model in self.models.values())
 
     def as_json(self) -> dict[str, Any]:
         """Return the body of /readyz."""

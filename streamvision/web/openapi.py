@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 from streamvision import __version__
+from streamvision.metrics import ENGINE_STATES
 from streamvision.types import Phase, StreamState
 
 _Schema = dict[str, Any]
@@ -42,7 +43,7 @@ _SCHEMAS: dict[str, _Schema] = {
     "Readiness": _object(
         status={"enum": ["ready", "not_ready"]},
         store=_TEXT,
-        models=_map(_object(state={"enum": ["loading", "ready", "failed"]}, description=_TEXT, detail=_TEXT)),
+        models=_map(_object(state={"enum": list(ENGINE_STATES)}, description=_TEXT, detail=_TEXT)),
     ),
     "Counts": _object(
         decoded=_COUNT, analysed=_COUNT, skipped=_COUNT, dropped=_COUNT, in_flight=_COUNT
