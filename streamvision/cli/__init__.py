@@ -12,6 +12,7 @@ import typer
 
 from streamvision import __version__
 from streamvision.cli import bench, check, demo, detect, events, models, probe, run, schema, track
+from streamvision.cli import compile as compiling
 from streamvision.cli import eval as evaluate
 from streamvision.cli.logs import LogFormat, LogFormatOption, set_up
 from streamvision.errors import StreamvisionError
@@ -60,11 +61,15 @@ def _with_logging(command: Callable[..., Any]) -> Callable[..., Any]:
     return wrapped
 
 
+_NAMES = {evaluate.evaluate: "eval", compiling.compile_model: "compile"}
+"""The commands whose functions cannot have their names: those are Python's own."""
+
 for _command in (
+    compiling.compile_model,
     demo.demo, run.run, check.check, detect.detect, probe.probe, track.track, evaluate.evaluate, bench.bench,
     events.events, schema.schema,
 ):  # fmt: skip
-    app.command(name="eval" if _command is evaluate.evaluate else None)(_with_logging(_command))
+    app.command(name=_NAMES.get(_command))(_with_logging(_command))
 for _registered in models.app.registered_commands:
     if _registered.callback is not None:
         _registered.callback = _with_logging(_registered.callback)

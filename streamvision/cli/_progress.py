@@ -30,3 +30,16 @@ def count_bar(title: str, total: int | None) -> Iterator[Callable[[], None]]:
     with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
         task = progress.add_task(title, total=total)
         yield lambda: progress.advance(task)
+
+
+@contextlib.contextmanager
+def share_bar(title: str) -> Iterator[Callable[[str, float], None]]:
+    """Give a function that takes what is being done, and how much of it, 0 to 1."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal, transient=True) as progress:
+        task = progress.add_task(title, total=1.0)
+        yield lambda what, done: progress.update(task, description=f"{title}: {what}", completed=done)

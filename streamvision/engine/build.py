@@ -14,7 +14,7 @@ import structlog
 from streamvision import plugins
 from streamvision.engine import choice, models, samples
 from streamvision.engine.backends import BackendPlugin, CompiledNetwork, Network, Precision
-from streamvision.engine.cache import EngineCache, Key
+from streamvision.engine.cache import EngineCache, Entry, Key
 from streamvision.engine.compile import Calibration, Compiler, calibration_of, validated
 from streamvision.engine.decoders import NetworkShape
 from streamvision.engine.manifest import Manifest
@@ -184,6 +184,22 @@ class Builder:
             raise
         self.backend, self.compiler = backend, compiler
         return engine
+
+    def ahead(self, backend: str) -> list[Entry | None]:
+        """Compile for a device that is not here; None for an engine that the cache could not take.
+
+        Whether network and manifest agree is seen on a reference backend; how the engine computes is not.
+        """
+        compiler = self.new_compiler(backend)
+        entries: list[Entry | None] = []
+
+        def open_network(network: Network) -> CompiledNetwork:
+            entries.append(compiler.compile(network))
+            plugin = self._workshop.load(self._workshop.references[0])
+            return plugin(network, plugin.Options())
+
+        self.assembled(open_network, self._order.decoder_options).close()
+        return entries
 
     def new_compiler(self, backend: str) -> Compiler:
         """Return what opens this order's networks on a backend."""
