@@ -15,11 +15,17 @@ from typing import Any, Literal
 from streamvision.errors import MissingError, PluginError
 from streamvision.export.recipes import Recipe
 
-SOURCES = {"torchvision": "streamvision.export.torchvision:build"}
+SOURCES = {
+    "smp": "streamvision.export.smp:build",
+    "torchvision": "streamvision.export.torchvision:build",
+    "twinlitenet": "streamvision.export.twinlitenet:build",
+}
 """Recipe ``source`` kind -> who builds the module."""
 EXPORTERS = {
     "classifier": "streamvision.export.classifier:export",
     "dense": "streamvision.export.single_stage:export",
+    "semantic": "streamvision.export.segmentation:export",
+    "two_stage": "streamvision.export.two_stage:export",
 }
 """Recipe ``exporter`` -> who writes the files."""
 

@@ -23,12 +23,12 @@ def random_network(recipe: Recipe, size_wh: Size, num_classes: int | None) -> nn
         torch.manual_seed(zlib.crc32(recipe.name.encode()))
         module: nn.Module = registry.build(recipe, None, num_classes).module
     view = prepared(ModelInput(size=size_wh, **recipe.input), pictures(size_wh, 2))
-    settle(module, view)
+    settle(module, view, getattr(module, "backbone", module))
     STIR.get(recipe.exporter, lambda *_: None)(module, view)
     return module.eval()
 
 
-def settle(module: nn.Module, view: torch.Tensor) -> None:
+def settle(module: nn.Module, view: torch.Tensor, run: Callable[[torch.Tensor], Any]) -> None:
     """Let every batch normalisation learn what it sees, or random weights grow from layer to layer without bound."""
     module.eval()
     norms = [layer for layer in module.modules() if isinstance(layer, nn.BatchNorm2d)]
@@ -37,7 +37,7 @@ def settle(module: nn.Module, view: torch.Tensor) -> None:
         layer.momentum = 1.0
         layer.train()
     with torch.no_grad():
-        getattr(module, "backbone", module)(view)
+        run(view)
     for layer, momentum in zip(norms, usual, strict=True):
         layer.momentum = momentum
         layer.eval()
@@ -92,5 +92,58 @@ def stir_classifier(module: Any, view: torch.Tensor) -> None:
     spread(lambda: module(view), {last: (0.0, 3.0)})
 
 
-STIR: dict[str, Callable[[Any, torch.Tensor], None]] = {"dense": stir_dense, "classifier": stir_classifier}
+def stir_two_stage(module: Any, view: torch.Tensor) -> None:
+    """Proposals of every worth, but few; each class somewhere, boxes that move, masks with a form."""
+    module.rpn._post_nms_top_n = dict.fromkeys(("training", "testing"), 40)
+    rpn, heads = module.rpn.head, module.roi_heads
+    even(lambda: second_look(module, view), {rpn.cls_logits: 2.0, rpn.bbox_pred: 0.3})
+    settle(heads, view, lambda view: second_look(module, view))
+    even(lambda: second_look(module, view), {heads.box_predictor.cls_score: 2.0, heads.box_predictor.bbox_pred: 1.0})
+    if heads.has_mask():
+        even(lambda: second_look(module, view), {heads.mask_predictor.mask_fcn_logits: 3.0})
+
+
+def even(run: Callable[[], Any], layers: Mapping[Any, float]) -> None:
+    """Give every channel of last layers the mean 0 and the wanted standard deviation: no class wins everywhere."""
+    seen: dict[Any, torch.Tensor] = {}
+    hooks = [layer.register_forward_hook(lambda one, _, out: seen.update({one: out.detach()})) for layer in layers]
+    with torch.no_grad():
+        run()
+        for layer, std in layers.items():
+            values = seen[layer].transpose(0, 1).flatten(1)
+            factor = std / values.std(1).clamp(min=1e-6)
+            layer.weight.mul_(factor.view(-1, *[1] * (layer.weight.dim() - 1)))
+            layer.bias.sub_(values.mean(1)).mul_(factor)
+    for hook in hooks:
+        hook.remove()
+
+
+def second_look(module: Any, view: torch.Tensor) -> Any:
+    """What a two-stage network finds in normalised pictures, without its own preparation."""
+    from torchvision.models.detection.image_list import ImageList
+
+    images = ImageList(view, [(view.shape[2], view.shape[3])] * len(view))
+    features = module.backbone(view)
+    return module.roi_heads(features, module.rpn(images, features)[0], images.image_sizes)
+
+
+def stir_semantic(module: Any, view: torch.Tensor) -> None:
+    """Every class wins somewhere."""
+    settle(module, view, module)
+    for name, layer in module.named_modules():
+        if name in LAST_SCORES:
+            layer.bias.data.zero_()
+            spread(lambda: module(view), {layer: (0.0, 2.0)})
+
+
+LAST_SCORES = {"classifier.4", "classifier.low_classifier", "classifier.high_classifier", "segmentation_head.0"}
+"""Convolutions whose output is a score per class, in networks of torchvision and segmentation-models-pytorch."""
+
+
+STIR: dict[str, Callable[[Any, torch.Tensor], None]] = {
+    "dense": stir_dense,
+    "classifier": stir_classifier,
+    "semantic": stir_semantic,
+    "two_stage": stir_two_stage,
+}
 """By exporter: what makes a random network's answers various. Called with the module and normalised pictures."""
