@@ -31,7 +31,9 @@ def evaluate(
     images: Annotated[Path, typer.Option(help="The folder of the pictures.", show_default=False)],
     annotations: Annotated[Path, typer.Option(help="A COCO file of their boxes.", show_default=False)],
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the figures there, as JSON.")] = None,
-    backend: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+    backend: Annotated[str, typer.Option(help="auto, openvino, onnxruntime, torch or tensorrt.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16, fp16 or int8.")] = "auto",
+    calibration: Annotated[Path | None, typer.Option(help="For int8: a folder of pictures to fit it to.")] = None,
 ) -> None:
     """Measure a detector's average precision on labelled pictures. Classes are matched by their names.
 
@@ -45,7 +47,9 @@ def evaluate(
     manifest = load(model)
     categories = _categories(truth, manifest.labels, annotations)
     limits = {} if manifest.decoder is None else {"min_score": _MIN_SCORE, "max_detections": _MAX_DETECTIONS}
-    engine = build_engine(manifest, backend=backend, decoder_options=limits)
+    engine = build_engine(
+        manifest, backend=backend, precision=precision, decoder_options=limits, calibration=calibration
+    )
     try:
         results = list(_results(engine, truth["images"], images, categories))
     finally:
