@@ -57,6 +57,12 @@ class Letterbox:
         limit = np.asarray(self.source_wh * 2, np.float32)
         return np.asarray(np.clip((xyxy - offset) / scale, 0, limit), np.float32)
 
+    def points_to_source(self, points: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map points (..., 2) in model px to source px; they may lie outside the source picture."""
+        offset = np.asarray(self.offset_xy, np.float32)
+        scale = np.asarray(self.scale_xy, np.float32)
+        return np.asarray((points - offset) / scale, np.float32)
+
     def to_model(self, xyxy: NDArray[np.float32]) -> NDArray[np.float32]:
         """Map boxes (N,4) in source px to model px."""
         offset = np.asarray(self.offset_xy * 2, np.float32)

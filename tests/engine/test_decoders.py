@@ -9,7 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from streamvision import plugins
-from streamvision.engine.decoders import NetworkShape
+from streamvision.engine.decoders import NetworkShape, ScoreOptions
 from streamvision.engine.decoders.end2end import EndToEndDecoder
 from streamvision.engine.decoders.yolo import YoloDecoder
 from streamvision.engine.decoders.yolox import YoloxDecoder, anchor_grid
@@ -195,6 +195,62 @@ def test_end_to_end_rows_are_taken_as_they_are() -> None:
     assert found.class_id.tolist() == [2, 0]
 
 
+def test_end_to_end_boxes_may_be_centres_in_parts_of_the_picture() -> None:
+    rows = np.array([[[*np.divide(SCENE[0].cxcywh, SIZE * 2), 0.9, 2]]], np.float32)
+    options = EndToEndDecoder.Options(box="centre", normalised=True)
+    found = EndToEndDecoder(options, NetworkShape("toy", SIZE, CLASSES, ((1, 1, 6),))).decode([rows], [NOT_SCALED])
+    np.testing.assert_allclose(found[0].detections.xyxy, [SCENE[0].xyxy], rtol=1e-6)
+
+
+def test_rows_of_all_pictures_together_find_their_own() -> None:
+    things = [(1, SCENE[0]), (0, SCENE[1]), (1, SCENE[2]), (0, FAINT)]
+    rows = np.array([[item, *thing.xyxy, thing.class_id, thing.score] for item, thing in things], np.float32)
+    decoder = EndToEndDecoder(EndToEndDecoder.Options(), NetworkShape("toy", SIZE, CLASSES, ((0, 7),)))
+    found = [each.detections for each in decoder.decode([rows], [NOT_SCALED] * 3)]
+    assert [each.class_id.tolist() for each in found] == [[0], [2, 1], []]
+    np.testing.assert_allclose(found[1].xyxy, [SCENE[0].xyxy, SCENE[2].xyxy])
+
+
+COUNTED = ("num_dets", "det_boxes", "det_scores", "det_classes")
+
+
+def counted(things: list[Thing], count: int | None = None, rows: int = 6) -> list[np.ndarray]:
+    """What a network with EfficientNMS says; rows beyond the count are garbage."""
+    boxes = np.full((1, rows, 4), 50, np.float32)
+    scores, classes = np.full((1, rows), 0.99, np.float32), np.zeros((1, rows), np.int32)
+    for index, thing in enumerate(things):
+        boxes[0, index], scores[0, index], classes[0, index] = thing.xyxy, thing.score, thing.class_id
+    number = np.array([[len(things) if count is None else count]], np.int32)
+    return [number, boxes, scores, classes]
+
+
+def test_counted_rows_are_taken_and_the_rest_left() -> None:
+    shapes = ((1, 1), (1, 6, 4), (1, 6), (1, 6))
+    plugin = plugins.load("decoder", "efficient_nms")
+    decoder = plugin(plugin.Options(), NetworkShape("toy", SIZE, CLASSES, shapes, COUNTED))
+    found = decoder.decode(counted([SCENE[1], FAINT, SCENE[0]]), [NOT_SCALED])[0].detections
+    assert found.class_id.tolist() == [2, 0]
+    np.testing.assert_allclose(found.xyxy, [SCENE[0].xyxy, SCENE[1].xyxy])
+    for count in (0, -3):
+        assert len(decoder.decode(counted(SCENE, count), [NOT_SCALED])[0].detections) == 0
+    assert len(decoder.decode(counted(SCENE, 3_000), [NOT_SCALED])[0].detections) == 3
+
+
+@pytest.mark.parametrize(
+    ("names", "shapes", "words"),
+    [
+        (("a", *COUNTED[1:]), ((1, 1), (1, 6, 4), (1, 6), (1, 6)), "one output with 'num' in its name"),
+        (COUNTED, ((1, 1), (1, 6, 4), (1, 5), (1, 6)), r"should be \(batch, N, 4\)"),
+    ],
+)
+def test_other_outputs_are_no_counted_rows(
+    names: tuple[str, ...], shapes: tuple[tuple[int, ...], ...], words: str
+) -> None:
+    plugin = plugins.load("decoder", "efficient_nms")
+    with pytest.raises(ManifestError, match=words):
+        plugin(plugin.Options(), NetworkShape("toy", SIZE, CLASSES, shapes, names))
+
+
 @pytest.mark.parametrize(
     ("kind", "options", "shapes", "words"),
     [
@@ -232,7 +288,12 @@ def test_the_layout_is_read_from_the_shape(options: dict[str, bool], shape: tupl
     assert str(decoder.layout) == expected
 
 
-@pytest.mark.parametrize("kind", plugins.names("decoder"))
+DETECTORS = [
+    kind for kind in plugins.names("decoder") if issubclass(plugins.load("decoder", kind).Options, ScoreOptions)
+]
+
+
+@pytest.mark.parametrize("kind", DETECTORS)
 def test_unknown_and_impossible_options_are_refused(kind: str) -> None:
     options = plugins.load("decoder", kind).Options
     assert options().min_score == 0.1

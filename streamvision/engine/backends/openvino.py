@@ -21,7 +21,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from streamvision.engine.backends import (
     Infer,
-    Intake,
     Items,
     Network,
     Outputs,
@@ -29,7 +28,6 @@ from streamvision.engine.backends import (
     Progress,
     RequestPool,
     channels_last,
-    gatherer,
     read_engine,
 )
 from streamvision.engine.backends.cpus import cpu_name, cpu_workers, on_cpu
@@ -61,10 +59,9 @@ class OpenVinoBackend:
         self.device = on_cpu(network.precision)
         self.in_flight = _workers(options) + 1
         self.max_batch = _max_batch(compiled)
-        intake = network.intake(self.max_batch)
-        requests = [_request(compiled, intake, channels_last(network)) for _ in range(self.in_flight)]
-        self._pool = RequestPool(f"{network.model} on openvino", intake, requests)
-        self.output_names = tuple(port.get_any_name() for port in compiled.outputs)
+        requests = [_request(compiled, self.max_batch, channels_last(network)) for _ in range(self.in_flight)]
+        self._pool = RequestPool(f"{network.model} on openvino", network.intake(self.max_batch), requests)
+        self.output_names = tuple(_output_name(port) for port in compiled.outputs)
         self.output_shapes = self._pool.warm_up()
 
     @classmethod
@@ -93,6 +90,12 @@ class OpenVinoBackend:
     def close(self) -> None:
         """Wait for what is running; idempotent."""
         self._pool.close()
+
+
+def _output_name(port: Any) -> str:
+    """Return what the network's file calls an output: compiling adds names of what was fused into it."""
+    own = str(port.node.get_friendly_name()).removesuffix("/sink_port_0")
+    return own if own in port.get_names() else str(port.get_any_name())
 
 
 def _workers(options: OpenVinoBackend.Options) -> int:
@@ -198,16 +201,30 @@ def _item_shape(compiled: Any) -> tuple[int, ...]:
     return tuple(side.get_max_length() for side in list(compiled.input(0).get_partial_shape())[1:])
 
 
-def _request(compiled: Any, intake: Intake, item_shape: tuple[int, ...]) -> Infer:
+def _request(compiled: Any, max_batch: int, item_shape: tuple[int, ...]) -> Infer:
+    """Outputs are copied: the request's own memory is overwritten next time. One picture is read in place."""
     import openvino as ov
 
     request = compiled.create_infer_request()
-    gather = gatherer(intake, item_shape)
 
     def infer(items: Items) -> Outputs:
-        # The outputs are copied: the request's own memory is overwritten next time.
-        request.set_input_tensor(ov.Tensor(gather(items), shared_memory=True))
+        if max_batch == 1:
+            picture = np.asarray(items[0]).reshape(1, *item_shape)
+            request.set_input_tensor(ov.Tensor(picture, shared_memory=True))
+        else:
+            _fill(request.get_input_tensor(), items, item_shape)
         request.infer()
         return [np.array(tensor.data) for tensor in request.output_tensors]
 
     return infer
+
+
+def _fill(tensor: Any, items: Items, item_shape: tuple[int, ...]) -> None:
+    """Copy a batch into the request's own memory.
+
+    Lending it ours is for fixed shapes alone: with an open batch, OpenVINO 2026.4 gives wrong rows and damages the heap
+    where an output is the input itself and a batch is smaller than the one before.
+    """
+    tensor.shape = [len(items), *item_shape]
+    for row, item in zip(tensor.data, items, strict=True):
+        row[...] = item.reshape(item_shape)

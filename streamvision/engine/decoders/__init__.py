@@ -11,12 +11,13 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from streamvision.engine.nms import best_first, nms
 from streamvision.errors import ManifestError
 from streamvision.geometry import Letterbox
-from streamvision.types import Detections, Float32, Int32
+from streamvision.types import Detections, Float32, Int32, Masks
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,21 +88,35 @@ def corners(cxcywh: Float32) -> Float32:
     return np.concatenate((cxcywh[:, :2] - half, cxcywh[:, :2] + half), axis=1)
 
 
+def survivors(found: Candidates, options: NmsOptions) -> NDArray[np.intp]:
+    """Return which candidates are left after suppression, best first, each class for itself."""
+    order = best_first(found.score, options.candidates)
+    keep = nms(corners(found.cxcywh[order]), found.class_id[order], options.iou)
+    return np.asarray(order[keep[: options.max_detections]], np.intp)
+
+
 def suppress(found: Candidates, letterbox: Letterbox, options: NmsOptions) -> Detections:
     """Reduce candidates to `Detections`, best first, each class for itself."""
     if not len(found.score):
         return Detections.empty()
-    order = best_first(found.score, options.candidates)
-    boxes, class_id = corners(found.cxcywh[order]), found.class_id[order]
-    keep = nms(boxes, class_id, options.iou)[: options.max_detections]
-    return to_detections(boxes[keep], found.score[order][keep], class_id[keep], letterbox)
+    keep = survivors(found, options)
+    return to_detections(corners(found.cxcywh[keep]), found.score[keep], found.class_id[keep], letterbox)
 
 
-def to_detections(xyxy: Float32, score: Float32, class_id: Int32, letterbox: Letterbox) -> Detections:
-    """Map boxes from model to source pixels; what lies wholly in the padding is nothing and is dropped."""
+def to_detections(
+    xyxy: Float32,
+    score: Float32,
+    class_id: Int32,
+    letterbox: Letterbox,
+    masks: Masks | None = None,
+    keypoints: Float32 | None = None,
+) -> Detections:
+    """Map boxes from model to source pixels; what lies wholly in the padding is nothing and is dropped.
+
+    Masks and keypoints, where there are any, are in source pixels already.
+    """
     source = letterbox.to_source(xyxy)
     score = np.minimum(np.maximum(score, 0), 1)  # np.clip takes several times as long for a handful
+    found = Detections(source, score, class_id, masks, keypoints)
     visible = (source[:, 2] > source[:, 0]) & (source[:, 3] > source[:, 1])
-    if visible.all():
-        return Detections(source, score, class_id)
-    return Detections(source[visible], score[visible], class_id[visible])
+    return found if visible.all() else found[visible]
