@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import sys
 import threading
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from streamvision.engine import manifest
-from streamvision.engine.build import build_engine
+from streamvision.engine.build import Builder, Order, Workshop, build_engine
+from streamvision.engine.cache import EngineCache, Key
+from streamvision.engine.compile import NotCachedError
 from streamvision.errors import (
     BackendUnavailable,
     EngineError,
@@ -23,20 +26,14 @@ from streamvision.errors import (
     UsageError,
 )
 from streamvision.geometry import Letterbox
+from streamvision.interfaces import Engine
 from streamvision.types import Batch, ClockSource, Fit, Frame, FrameInfo
 from tests.engine import networks
+from tests.engine.fake_backends import FakeBackend, answer, workshop
 from tests.engine.networks import write_manifest
 
 SIZE = (64, 32)
 SOURCE = (160, 80)
-
-
-def answer() -> np.ndarray:
-    """One cat and one faint dog, as a v8-style network says it, in model px."""
-    values = np.zeros((1, 6, 20), np.float32)
-    values[0, :, 3] = [20, 10, 8, 6, 0.75, 0.1]
-    values[0, :, 9] = [40, 20, 8, 6, 0, 0.125]
-    return values
 
 
 @pytest.fixture
@@ -55,7 +52,7 @@ def batch() -> Batch:
 @pytest.mark.parametrize(
     ("backend", "description"),
     [
-        ("auto", r"toy on openvino \(CPU, \d+ requests\)"),
+        ("auto", r"toy on (openvino|onnxruntime) \(CPU, \d+ requests\)"),
         ("openvino", r"toy on openvino"),
         ("onnxruntime", r"toy on onnxruntime"),
     ],
@@ -74,7 +71,7 @@ def test_an_engine_turns_frames_into_detections(toy: manifest.Manifest, backend:
 
 
 def test_options_reach_the_decoder_and_the_backend(toy: manifest.Manifest) -> None:
-    engine = build_engine(toy, backend_options={"workers": 1}, decoder_options={"min_score": 0.5})
+    engine = build_engine(toy, backend="openvino", backend_options={"workers": 1}, decoder_options={"min_score": 0.5})
     frames = batch()
     assert len(engine.decode(frames, engine.submit(frames).result(20))[0].detections) == 1
     assert engine.in_flight == 2
@@ -86,9 +83,8 @@ def test_auto_falls_back_and_says_so(toy: manifest.Manifest, monkeypatch: pytest
     with capture_logs() as logs:
         engine = build_engine(toy)
     assert engine.description.startswith("toy on onnxruntime")
-    assert [(log["event"], log["backend"], log["log_level"]) for log in logs] == [
-        ("backend_not_usable", "openvino", "warning")
-    ]
+    warnings = [(log["event"], log["backend"]) for log in logs if log["log_level"] == "warning"]
+    assert warnings == [("backend_not_usable", "openvino")]
     engine.close()
 
 
@@ -125,8 +121,14 @@ def test_a_named_backend_is_not_replaced(toy: manifest.Manifest, monkeypatch: py
     ("arguments", "error", "words"),
     [
         ({"backend": "openvina"}, PluginError, "did you mean 'openvino'"),
-        ({"precision": "int8"}, UsageError, "choose from auto, fp32, bf16"),
-        ({"backend_options": {"wrokers": 2}}, UsageError, "option 'wrokers' of backend 'openvino'"),
+        ({"precision": "fp8"}, UsageError, "choose from auto, fp32, bf16, fp16, int8"),
+        ({"backend": "openvino", "precision": "int8"}, UsageError, "int8 needs pictures to calibrate with"),
+        ({"backend_options": {"wrokers": 2}}, UsageError, "option 'wrokers' of backend 'auto': none of openvino"),
+        (
+            {"backend": "openvino", "backend_options": {"wrokers": 2}},
+            UsageError,
+            "option 'wrokers' of backend 'openvino'",
+        ),
         ({"decoder_options": {"iou": 2}}, UsageError, "option 'iou' of decoder 'yolo'"),
     ],
 )
@@ -167,3 +169,201 @@ def test_an_algorithm_takes_no_backend() -> None:
             {"name": "motion", "summary": "", "licence": "", "source": "", "kind": "motion", "labels": ("a",)}
             | {"input": {"size": (64, 32)}}
         ), backend="openvino")  # fmt: skip
+
+
+def build(toy: manifest.Manifest, shop: Workshop, **order: Any) -> Engine:
+    return Builder(toy, Order(**order), shop).build()
+
+
+def test_a_built_engine_is_proven_once_and_then_loaded(toy: manifest.Manifest, tmp_path: Path) -> None:
+    good, other = FakeBackend("good"), FakeBackend("other")
+    shop = workshop(tmp_path, other, good)
+    for _ in range(2):
+        build(toy, shop, backend="good").close()
+    assert (good.compiled, len(good.opened), len(other.opened)) == (1, 2, 1)
+    entry = shop.cache.entries()[0]
+    assert entry.facts["reference"] == "other"
+    assert entry.facts["parity"]["ok"]
+    assert all(network.closed.is_set() for network in (*good.opened, *other.opened))
+
+
+@pytest.mark.parametrize(
+    ("change", "builds"),
+    [
+        ({}, 1),
+        ({"precision": "bf16"}, 2),
+        ({"max_batch": 4}, 2),
+        ({"options": {"workers": 2}}, 2),
+        ({"decoder_options": {"min_score": 0.5}}, 1),
+        ({"force": True}, 2),
+    ],
+)
+def test_what_is_ordered_otherwise_is_built_anew(
+    toy: manifest.Manifest, tmp_path: Path, change: dict[str, Any], builds: int
+) -> None:
+    good = FakeBackend("good")
+    shop = workshop(tmp_path, good, FakeBackend("other"))
+    build(toy, shop, backend="good").close()
+    build(toy, shop, backend="good", **change).close()
+    assert good.compiled == builds
+
+
+@pytest.mark.parametrize("part", ["version", "driver"])
+def test_an_engine_of_another_version_or_driver_is_built_anew(
+    toy: manifest.Manifest, tmp_path: Path, part: str
+) -> None:
+    good = FakeBackend("good")
+    shop = workshop(tmp_path, good, FakeBackend("other"))
+    first = good.device[part]
+    for value in (first, "another", first):
+        good.device[part] = value
+        build(toy, shop, backend="good").close()
+    assert good.compiled == 2
+
+
+def test_another_byte_in_the_network_or_another_size_is_another_engine(tmp_path: Path) -> None:
+    good = FakeBackend("good")
+    shop = workshop(tmp_path, good, FakeBackend("other"))
+    values = answer()
+    for number, size in enumerate([SIZE, SIZE, (32, 64)]):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        values[0, 0, 0] = number
+        path = networks.constant(folder / "toy.onnx", values, SIZE)
+        build(manifest.load(write_manifest(folder, path, input={"size": list(size)})), shop, backend="good").close()
+    assert good.compiled == 3
+
+
+def test_an_engine_that_its_backend_does_not_take_any_more_is_built_anew(
+    toy: manifest.Manifest, tmp_path: Path
+) -> None:
+    good = FakeBackend("good")
+    shop = workshop(tmp_path, good, FakeBackend("other"))
+    build(toy, shop, backend="good").close()
+    entry = shop.cache.entries()[0]
+    shop.cache.store(Key("toy", entry.meta["key"]), lambda file: file.write_bytes(b"{}") and None, {"seconds": 0})
+    build(toy, shop, backend="good").close()
+    assert good.compiled == 2
+
+
+def test_without_a_place_for_engines_they_are_used_from_memory(toy: manifest.Manifest, tmp_path: Path) -> None:
+    (tmp_path / "engines").write_bytes(b"")
+    good = FakeBackend("good")
+    shop = workshop(tmp_path, good, FakeBackend("other"))
+    with capture_logs() as logs:
+        for _ in range(2):
+            engine = build(toy, shop, backend="good")
+            assert len(engine.decode(batch(), engine.submit(batch()).result(20))[0].detections) == 2
+            engine.close()
+    assert good.compiled == 2
+    assert [log["event"] for log in logs if log["log_level"] == "warning"] == ["engine_cache_not_written"]
+
+
+def test_a_real_engine_is_used_from_memory_too(toy: manifest.Manifest, tmp_path: Path) -> None:
+    (tmp_path / "engines").write_bytes(b"")
+    shop = Workshop(EngineCache(tmp_path / "engines", extra=()))
+    for backend in ("openvino", "onnxruntime"):
+        engine = build(toy, shop, backend=backend)
+        assert len(engine.decode(batch(), engine.submit(batch()).result(20))[0].detections) == 2
+        engine.close()
+
+
+def test_an_engine_that_deviates_is_refused_with_the_numbers_and_stays_refused(
+    toy: manifest.Manifest, tmp_path: Path
+) -> None:
+    wrong = FakeBackend("wrong")
+    wrong.answer[0, 4, 3] = 0.5
+    shop = workshop(tmp_path, FakeBackend("good"), wrong)
+    with pytest.raises(EngineError, match=r"the wrong engine in fp32 deviates from good: .*!score 0\.25"):
+        build(toy, shop, backend="wrong")
+    with pytest.raises(EngineError, match=r"deviates from the reference: .*!score 0\.25.*--force"):
+        build(toy, shop, backend="wrong")
+    assert wrong.compiled == 1
+    assert [(entry.engine, entry.facts["parity"]["ok"]) for entry in shop.cache.entries()] == [(None, False)]
+    assert all(network.closed.is_set() for network in wrong.opened)
+    wrong.answer = answer()
+    build(toy, shop, backend="wrong", force=True).close()
+    build(toy, shop, backend="wrong").close()
+    assert wrong.compiled == 2
+
+
+def test_an_evaluations_low_scores_do_not_sway_the_proof(toy: manifest.Manifest, tmp_path: Path) -> None:
+    noisy = FakeBackend("noisy")
+    noisy.answer[0, :, 15] = [30, 20, 8, 6, 0.002, 0]
+    shop = workshop(tmp_path, FakeBackend("good"), noisy)
+    engine = build(toy, shop, backend="noisy", decoder_options={"min_score": 0.001})
+    assert len(engine.decode(batch(), engine.submit(batch()).result(20))[0].detections) == 3
+    engine.close()
+
+
+def test_auto_takes_the_faster_one_and_remembers_it(toy: manifest.Manifest, tmp_path: Path) -> None:
+    quick, lame = FakeBackend("quick", max_batch=16), FakeBackend("lame")
+    for _ in range(2):
+        engine = build(toy, workshop(tmp_path, lame, quick))
+        assert engine.description.startswith("toy on quick")
+        engine.close()
+    assert len(lame.opened) == 2  # for the race, and as the reference; not at the second start
+    assert lame.opened[0].closed.is_set()
+    choice = next(e for e in workshop(tmp_path).cache.entries() if e.facts.get("kind") == "choice")
+    assert choice.facts["backend"] == "quick"
+    assert set(choice.facts["pictures_per_second"]) == {"quick", "lame"}
+
+
+@pytest.mark.parametrize("failure", [BackendUnavailable("no driver"), EngineError("out of memory"), "deviates"])
+def test_auto_prefers_the_gpu_and_falls_back_from_it(
+    toy: manifest.Manifest, tmp_path: Path, failure: Exception | str
+) -> None:
+    gpu, cpu = FakeBackend("gpu"), FakeBackend("cpu")
+    shop = workshop(tmp_path, cpu, gpu, on_gpu=("gpu",))
+    builder = Builder(toy, Order(), shop)
+    builder.build().close()
+    assert (builder.backend, builder.fallback) == ("gpu", "")
+    if isinstance(failure, str):
+        gpu.answer[0, 4, 3] = 0.5
+    elif isinstance(failure, BackendUnavailable):
+        gpu.missing = failure
+    else:
+        gpu.fails = failure  # type: ignore[assignment]
+    builder = Builder(toy, Order(force=True), shop)
+    builder.build().close()
+    assert builder.backend == "cpu"
+    assert str(failure) in builder.fallback
+    assert builder.fallback.startswith("gpu: ")
+
+
+def test_a_reference_that_cannot_be_had_leaves_an_engine_unproven(toy: manifest.Manifest, tmp_path: Path) -> None:
+    good, other = FakeBackend("good"), FakeBackend("other")
+    other.missing = BackendUnavailable("not installed")
+    shop = workshop(tmp_path, good, other)
+    with capture_logs() as logs:
+        build(toy, shop, backend="good").close()
+    assert [log["event"] for log in logs if log["log_level"] == "warning"] == ["engine_not_verified"]
+    other.missing = None
+    build(toy, shop, backend="good").close()
+    assert shop.cache.entries()[0].facts["parity"]["ok"]
+    assert good.compiled == 1
+
+
+def test_an_engine_for_a_device_elsewhere_is_compiled_and_proven_where_it_is_loaded(
+    toy: manifest.Manifest, tmp_path: Path
+) -> None:
+    gpu, cpu = FakeBackend("gpu"), FakeBackend("cpu")
+    away = workshop(tmp_path, cpu, gpu, slow=("gpu",))
+    entries = Builder(toy, Order(backend="gpu"), away).ahead("gpu")
+    assert [entry is not None and "parity" in entry.facts for entry in entries] == [False]
+    assert (gpu.compiled, gpu.opened) == (1, [])
+    builder = Builder(toy, Order(), workshop(tmp_path, cpu, gpu, on_gpu=("gpu",)), patient=False)
+    builder.build().close()
+    assert (builder.backend, gpu.compiled) == ("gpu", 1)
+    assert away.cache.entries()[0].facts["parity"]["ok"]
+
+
+def test_an_impatient_builder_leaves_nothing_open(toy: manifest.Manifest, tmp_path: Path) -> None:
+    first, second = FakeBackend("first"), FakeBackend("second")
+    shop = workshop(tmp_path, first, second, FakeBackend("third"))
+    build(toy, shop, backend="first", precision="bf16").close()
+    impatient = Builder(toy, Order(precision="bf16"), replace(shop, slow=frozenset({"second"})), patient=False)
+    with pytest.raises(NotCachedError):
+        impatient.build()
+    assert all(network.closed.is_set() for network in first.opened)
+    assert second.compiled == 0
