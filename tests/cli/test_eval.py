@@ -14,10 +14,9 @@ from streamvision.cli import app
 from streamvision.cli.eval import average_precision
 from streamvision.engine import manifest
 from streamvision.errors import CaptureError, ManifestError, MissingError, UsageError
+from tests.bench.plain_yolox import PlainRunner
 from tests.engine import networks
 from tests.engine.networks import write_manifest
-
-SIZE = 416
 
 
 def run(*arguments: str | Path) -> str:
@@ -25,50 +24,6 @@ def run(*arguments: str | Path) -> str:
     result = CliRunner().invoke(app, ["eval", *map(str, arguments)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return str(result.output)
-
-
-class PlainRunner:
-    """YOLOX as its authors run it: one picture at a time, nothing clever, nothing of this project."""
-
-    def __init__(self, path: Path) -> None:
-        import onnxruntime
-
-        anchors = [(x, y, s) for s in (8, 16, 32) for y in range(SIZE // s) for x in range(SIZE // s)]
-        self._cells = np.array(anchors)
-        settings = onnxruntime.SessionOptions()
-        settings.intra_op_num_threads = 1
-        self._session = onnxruntime.InferenceSession(str(path), settings, providers=["CPUExecutionProvider"])
-
-    def detect(self, path: Path) -> list[tuple[list[float], float, int]]:
-        picture = cv2.imread(str(path))
-        ratio = min(SIZE / picture.shape[0], SIZE / picture.shape[1])
-        width, height = int(picture.shape[1] * ratio), int(picture.shape[0] * ratio)
-        padded = np.full((SIZE, SIZE, 3), 114, np.uint8)
-        padded[:height, :width] = cv2.resize(picture, (width, height), interpolation=cv2.INTER_LINEAR)
-        (output,) = self._session.run(None, {"images": padded.transpose(2, 0, 1)[None].astype(np.float32)})
-        rows = output[0].astype(np.float64)
-        centre = (rows[:, :2] + self._cells[:, :2]) * self._cells[:, 2:]
-        size = np.exp(rows[:, 2:4]) * self._cells[:, 2:]
-        boxes = np.concatenate((centre - size / 2, centre + size / 2), axis=1) / ratio
-        boxes = boxes.clip(0, [picture.shape[1], picture.shape[0]] * 2)
-        scores = rows[:, 4:5] * rows[:, 5:]
-        return plain_nms(boxes, scores.max(axis=1), scores.argmax(axis=1))
-
-
-def plain_nms(boxes: Any, scores: Any, classes: Any) -> list[tuple[list[float], float, int]]:
-    found = []
-    ranked = [index for index in np.argsort(-scores, kind="stable") if scores[index] > 0.001]
-    for class_id in set(classes[ranked]):
-        order = [index for index in ranked if classes[index] == class_id]
-        while order:
-            best, rest = order[0], np.array(order[1:], int)
-            found.append((boxes[best].tolist(), float(scores[best]), int(class_id)))
-            low = np.maximum(boxes[best, :2], boxes[rest, :2])
-            sides = np.clip(np.minimum(boxes[best, 2:], boxes[rest, 2:]) - low, 0, None)
-            shared = sides.prod(axis=1)
-            areas = (boxes[rest, 2:] - boxes[rest, :2]).prod(axis=1) + (boxes[best, 2:] - boxes[best, :2]).prod()
-            order = rest[shared / (areas - shared) <= 0.45].tolist()
-    return sorted(found, key=lambda row: -row[1])[:100]
 
 
 def plain_precision(network: Path, folder: Path, truth: dict[str, Any]) -> dict[str, float]:
