@@ -195,17 +195,19 @@ class Serving:
 
     def _report(self, step: Step) -> None:
         stats = self._stats
-        stats.state, stats.build_progress = step.state, step.done
-        what = f"{step.state} {step.backend}"
-        if step.state == "building":
+        # What is loaded beside an engine that serves is on its way to be built.
+        state = "building" if step.state == "loading" and stats.description else step.state
+        stats.state, stats.build_progress = state, step.done
+        what = f"{state} {step.backend}"
+        if state == "building":
             what += f", {step.done:.0%}"
         if self._pictures is not None and self._pictures.share < 1:
             what += "; collecting pictures to calibrate with"
         stats.detail = f"{what}; {stats.description} serves meanwhile" if stats.description else what
-        logged = (step.state, step.backend, int(step.done * 4))
-        if logged != self._logged:
+        logged = (state, step.backend, int(step.done * 4))
+        if logged != self._logged and state != "loading":
             self._logged = logged
-            _log.info("engine", model=stats.model, state=step.state, backend=step.backend, done=round(step.done, 2))
+            _log.info("engine", model=stats.model, state=state, backend=step.backend, done=round(step.done, 2))
 
     def _start(self, work: Callable[[], None]) -> None:
         self._thread = threading.Thread(target=work, name=f"build-{self._stats.model}", daemon=True)
