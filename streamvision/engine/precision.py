@@ -27,8 +27,12 @@ from streamvision.engine.ranges import Range, Session, measure
 from streamvision.errors import EngineError, UsageError
 from streamvision.types import UInt8
 
-MAX_LOSS: Final = 0.2
-"""The most that int8 may cost: the outputs' error as a share of their own spread."""
+MAX_LOSS: Final = 0.08
+"""The most that int8 may cost: the outputs' error as a share of their own spread.
+
+Measured with yolox-nano on 208 COCO pictures: at 0.45 two thirds of the AP are left, at 0.15 it is 0.98 to 0.99 of
+that in float32, at 0.06 as good as all of it.
+"""
 HELD_OUT: Final = 8
 """So many calibration pictures, the first ones, are kept to measure the loss with; at most a quarter of them."""
 FEWEST: Final = 8
@@ -137,7 +141,7 @@ def _ever_fewer(
     left = 1
     while left <= _MOST_LEFT * len(inner):
         yield best_first[:-left]
-        left += max(1, left // 2)
+        left += max(1, left // 3)
 
 
 class _Judge:

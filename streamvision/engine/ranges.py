@@ -60,7 +60,8 @@ class Session:
         if names is None:
             return list(self._session.run(None, {self._input: item}))
         computed = [name for name in names if name != self._input]
-        values = dict(zip(computed, self._session.run(computed, {self._input: item}), strict=True))
+        found = self._session.run(computed, {self._input: item}) if computed else []
+        values = dict(zip(computed, found, strict=True))
         return [item if name == self._input else values[name] for name in names]
 
 
