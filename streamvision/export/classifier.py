@@ -8,6 +8,7 @@ import torch
 
 from streamvision.errors import UsageError
 from streamvision.export.package import example, header, labels_for, save_network, write_manifest
+from streamvision.export.pooling import fix_pools
 from streamvision.export.registry import Built, Request
 
 
@@ -23,6 +24,7 @@ def export(request: Request, built: Built) -> Path:
             where=request.recipe.source,
             remedy=f"give a --size nearer to its own, {'x'.join(map(str, request.recipe.size))}",
         ) from error
+    fix_pools(built.module)
     file = save_network(built.module, (picture,), request.out / f"{request.name}.onnx", ("logits",))
     decoder = {"type": "classification", **request.recipe.decoder}
     labels = labels_for(request, built, built.classes)

@@ -45,7 +45,8 @@ def save_network(
                 dynamic_axes=axes, opset_version=OPSET, dynamo=False,
             )  # fmt: skip
         except (RuntimeError, torch.onnx.errors.OnnxExporterError) as error:
-            raise EngineError(f"PyTorch cannot export this network: {error}", where=path.name) from error
+            reason = str(error).strip().partition("\n")[0]
+            raise EngineError(f"PyTorch cannot export this network: {reason}", where=path.name) from error
         if draft.stat().st_size > _MAX_BYTES:
             raise EngineError("the network does not fit into one ONNX file of 2 GiB", where=path.name)
     return {"name": path.name, "sha256": sha256_of(path), "bytes": path.stat().st_size}

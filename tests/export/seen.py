@@ -39,13 +39,15 @@ def prepared(spec: manifest.ModelInput, shown: Sequence[UInt8]) -> Any:
     return torch.from_numpy(((np.stack(shown).astype(np.float32) - mean) / std).transpose(0, 3, 1, 2).copy())
 
 
-def perceived(path: Path, backend: str, shown: Sequence[UInt8], **decoder_options: Any) -> list[Perception]:
-    """Run a manifest's network on one batch of pictures that are as large as its input."""
+def perceived(
+    path: Path, backend: str, batches: Sequence[Sequence[UInt8]], **decoder_options: Any
+) -> list[list[Perception]]:
+    """Run a manifest's network on batches of pictures that are as large as its input."""
     model = manifest.load(path)
     assert model.decoder is not None
     plugin, reader = plugins.load("backend", backend), plugins.load("decoder", model.decoder.type)
     network = Network(model.name, models.require(model), model.input)
-    compiled = plugin(network, plugin.Options(workers=1, batch=len(shown)))
+    compiled = plugin(network, plugin.Options(workers=1, batch=max(map(len, batches))))
     try:
         decoder = reader(
             reader.Options(**model.decoder.options | decoder_options),
@@ -54,9 +56,11 @@ def perceived(path: Path, backend: str, shown: Sequence[UInt8], **decoder_option
                 model.labels, model.segmentation,
             ),
         )  # fmt: skip
-        outputs = compiled.submit(list(shown)).result(120)
-        assert all(len(output) == len(shown) for output in outputs)
-        return decoder.decode(outputs, [Letterbox.stretch(model.input.size, model.input.size)] * len(shown))
+        letterbox = Letterbox.stretch(model.input.size, model.input.size)
+        outputs = [compiled.submit(list(shown)).result(300) for shown in batches]
+        return [
+            decoder.decode(output, [letterbox] * len(shown)) for output, shown in zip(outputs, batches, strict=True)
+        ]
     finally:
         compiled.close()
 
