@@ -19,6 +19,8 @@ Each says what happened, where, and what to do about it; a user never needs a tr
     |   |-- ModelMissing                          a network's file is not on this machine
     |   `-- BackendUnavailable                    an inference backend cannot be used here
     |-- EngineError                      exit 1   an engine failed to build or to run
+    |   |-- StaleEngine                             a compiled file of another version, device or network
+    |   |-- OutOfDeviceMemory                       the GPU has too little memory left
     |   |-- DeviceLost                            the device is gone: nothing on it can be used any more
     |   `-- BatchLost                             one batch is lost, and the engine goes on
     |-- StoreError                       exit 1   the local event store failed
@@ -165,6 +167,14 @@ class DeviceLost(EngineError):  # noqa: N818
 
 class BatchLost(EngineError):  # noqa: N818
     """One batch was lost and the engine goes on with the next: its pictures are dropped, nothing ends."""
+
+
+class StaleEngine(EngineError):  # noqa: N818
+    """A compiled engine that this version, driver or device does not take, or that is damaged: compile it again."""
+
+
+class OutOfDeviceMemory(EngineError):  # noqa: N818
+    """The GPU has too little memory left; what is loaded goes on."""
 
 
 class StoreError(StreamvisionError):

@@ -29,7 +29,7 @@ from streamvision.engine.backends import (
 from streamvision.engine.backends.onnxruntime import OnnxRuntimeBackend
 from streamvision.engine.backends.openvino import check_precision
 from streamvision.engine.manifest import ModelInput
-from streamvision.errors import BackendUnavailable, EngineError, ManifestError
+from streamvision.errors import BackendUnavailable, EngineError, ManifestError, StaleEngine
 from streamvision.types import UInt8
 from tests.engine import networks
 
@@ -332,7 +332,7 @@ def test_a_second_stage_must_take_all_that_comes(make: Make) -> None:
 
 def test_another_name_of_the_input_is_a_lie(tmp_path: Path, real: Any) -> None:
     path = networks.echo(tmp_path / "net.onnx", ["n", 5, 7])
-    with pytest.raises(ManifestError, match="an input called 'rois', but .* has 'x'"):
+    with pytest.raises(ManifestError, match=r"an input called 'rois', but .* has 'x'"):
         real(Network("test", path, TensorInput((5, 7), name="rois")))
 
 
@@ -353,7 +353,7 @@ def test_a_file_that_is_no_engine_is_an_engine_error(tmp_path: Path, real: Any, 
     network = networks.network(networks.echo(tmp_path / "net.onnx", [1, 3, 4, 6]), size=SIZE)
     engine = tmp_path / "net.engine"
     engine.write_bytes(content)
-    with pytest.raises(EngineError, match="engine"):
+    with pytest.raises(StaleEngine, match="engine"):
         real(network, engine=engine)
 
 
@@ -362,13 +362,13 @@ def test_half_an_engine_is_an_engine_error(tmp_path: Path, real: Any) -> None:
     engine = tmp_path / "net.engine"
     whole = real.compile(network)
     engine.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(EngineError, match="engine"):
+    with pytest.raises(StaleEngine, match="engine"):
         real(network, engine=engine)
 
 
 def test_an_engine_that_is_gone_is_an_engine_error(tmp_path: Path, real: Any) -> None:
     network = networks.network(networks.echo(tmp_path / "net.onnx", [1, 3, 4, 6]), size=SIZE)
-    with pytest.raises(EngineError, match="cannot be read"):
+    with pytest.raises(StaleEngine, match="cannot be read"):
         real(network, engine=tmp_path / "none.engine")
 
 

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel
 
 from streamvision.engine.manifest import ModelInput
-from streamvision.errors import EngineError, ManifestError
+from streamvision.errors import EngineError, ManifestError, StaleEngine
 from streamvision.interfaces import Backend
 from streamvision.types import UInt8
 
@@ -169,7 +169,7 @@ class BackendPlugin(Protocol):
     def __call__(self, network: Network, options: Any = None, engine: Path | None = None) -> CompiledNetwork:
         """Load a compiled engine, or compile in memory if there is none, and run it once.
 
-        Raises `EngineError` for a file that is no engine, or one of another version, device or network.
+        Raises `StaleEngine` for a file that is no engine, or one of another version, device or network.
         """
         ...
 
@@ -261,8 +261,8 @@ def gatherer(intake: Intake, item_shape: tuple[int, ...]) -> Callable[[Items], N
 
 
 def read_engine(path: Path, network: Network) -> bytes:
-    """Return a compiled engine's bytes. Raises `EngineError`."""
+    """Return a compiled engine's bytes. Raises `StaleEngine`."""
     try:
         return path.read_bytes()
     except OSError as error:
-        raise EngineError(f"the compiled engine cannot be read: {error}", where=network.model) from error
+        raise StaleEngine(f"the compiled engine cannot be read: {error}", where=network.model) from error

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from streamvision.engine.backends import Infer, Items, Network, Outputs, Progress, RequestPool, TensorInput, read_engine
 from streamvision.engine.backends.cpus import cpu_name, cpu_workers, on_cpu
 from streamvision.engine.manifest import ModelInput
-from streamvision.errors import BackendUnavailable, EngineError
+from streamvision.errors import BackendUnavailable, EngineError, StaleEngine
 from streamvision.types import UInt8
 
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint8)": "uint8"}
@@ -134,8 +134,9 @@ def _session(ort: Any, network: Network, source: str | bytes, settings: Any, *, 
     try:
         return ort.InferenceSession(source, settings, providers=[_CUDA, _CPU] if cuda else [_CPU])
     except Exception as error:  # its exceptions have no common base of their own
-        what = network.path if isinstance(source, str) else "the compiled engine"
-        raise EngineError(f"ONNX Runtime cannot load {what}: {error}", where=network.model) from error
+        if isinstance(source, bytes):
+            raise StaleEngine(f"ONNX Runtime cannot load the compiled engine: {error}", where=network.model) from error
+        raise EngineError(f"ONNX Runtime cannot load {network.path}: {error}", where=network.model) from error
 
 
 def _check_gpu(network: Network, session: Any, options: OnnxRuntimeBackend.Options) -> bool:

@@ -32,7 +32,7 @@ from streamvision.engine.backends import (
 )
 from streamvision.engine.backends.cpus import cpu_name, cpu_workers, on_cpu
 from streamvision.engine.manifest import ModelInput
-from streamvision.errors import BackendUnavailable, EngineError
+from streamvision.errors import BackendUnavailable, EngineError, StaleEngine
 
 _TELEMETRY = "openvino_telemetry"
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f32", "int8": "f32"}
@@ -124,10 +124,10 @@ def _imported(network: Network, options: OpenVinoBackend.Options, engine: Path) 
         check_precision(core, network)
         compiled = core.import_model(io.BytesIO(read_engine(engine, network)), "CPU", _configuration(network, options))
     except RuntimeError as error:
-        raise EngineError(f"OpenVINO cannot load {engine}: {error}", where=network.model) from error
+        raise StaleEngine(f"OpenVINO cannot load {engine}: {error}", where=network.model) from error
     found, wanted = _item_shape(compiled), channels_last(network)
     if found != wanted:
-        raise EngineError(f"{engine} is an engine for items of {found}, not {wanted}", where=network.model)
+        raise StaleEngine(f"{engine} is an engine for items of {found}, not {wanted}", where=network.model)
     return compiled
 
 

@@ -27,7 +27,7 @@ from streamvision.engine.backends import (
 )
 from streamvision.engine.backends.cpus import cpu_name, on_cpu
 from streamvision.engine.manifest import ModelInput
-from streamvision.errors import BackendUnavailable, EngineError
+from streamvision.errors import BackendUnavailable, EngineError, StaleEngine
 
 
 class TorchBackend:
@@ -122,9 +122,9 @@ def _parse(content: bytes, network: Network) -> onnx.ModelProto:
     try:
         model = onnx.load_from_string(content)
     except Exception as error:  # protobuf's own, which differs between its implementations
-        raise EngineError(f"the compiled engine is no graph: {error}", where=network.model) from error
+        raise StaleEngine(f"the compiled engine is no graph: {error}", where=network.model) from error
     if not model.graph.node:
-        raise EngineError("the compiled engine is an empty file", where=network.model)
+        raise StaleEngine("the compiled engine is an empty file", where=network.model)
     return model
 
 
