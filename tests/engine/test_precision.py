@@ -250,12 +250,12 @@ def test_the_bias_takes_up_what_rounding_does_to_the_mean(tmp_path: Path) -> Non
 
 def test_the_step_is_better_than_that_of_the_whole_range(model: ModelProto) -> None:
     random = np.random.default_rng(3)
-    tailed = [random.laplace(0, 1, (1, 3, SIZE, SIZE)).astype(np.float32) for _ in range(16)]
+    tailed = [random.standard_t(3, (1, 3, SIZE, SIZE)).astype(np.float32) for _ in range(16)]
     values = np.concatenate(tailed)
     step, whole = measure(model, ["x"], tailed)["x"].step, float(np.abs(values).max()) / 127
     errors = [float(((as_int8(values, each) - values) ** 2).mean()) for each in (step, whole)]
-    assert step < 0.9 * whole
-    assert errors[0] < 0.9 * errors[1]
+    assert step < 0.95 * whole
+    assert errors[0] < errors[1]
     assert measure(model, ["x"], ITEMS)["x"].step == pytest.approx(1 / 127, rel=0.02), "even values: nothing to clip"
 
 
