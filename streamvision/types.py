@@ -191,23 +191,27 @@ class Masks:
     values (N,h,w) float32: where their bilinear interpolation is positive, there is the object (a logit, or a
     probability minus its threshold). region (N,4) float32: the rectangle, xyxy in source px, whose outer borders are
     those of the raster; the whole picture for networks that make masks of it, a box of its own for each object for
-    networks that look at regions. `masks` makes bitmaps, polygons and run lengths of them.
+    networks that look at regions. bounds (N,4): where a mask ends whatever its values say, xyxy in source px, for
+    networks whose masks are cut to the boxes. `masks` makes bitmaps, polygons and run lengths of them.
     """
 
     values: Float32
     region: Float32
+    bounds: Float32 | None = None
 
     def __post_init__(self) -> None:
         count = len(self.region)
         object.__setattr__(self, "values", _frozen(self.values, np.float32, (count, None, None), "values"))
         object.__setattr__(self, "region", _frozen(self.region, np.float32, (count, 4), "region"))
+        if self.bounds is not None:
+            object.__setattr__(self, "bounds", _frozen(self.bounds, np.float32, (count, 4), "bounds"))
 
     def __len__(self) -> int:
         return len(self.region)
 
     def __getitem__(self, index: NDArray[Any] | slice) -> Masks:
         """Select rows by a boolean mask, an index array or a slice."""
-        return Masks(self.values[index], self.region[index])
+        return Masks(self.values[index], self.region[index], None if self.bounds is None else self.bounds[index])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

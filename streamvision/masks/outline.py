@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streamvision.masks.raster import Bitmap, Float64, sample, span, to_samples
+from streamvision.masks.raster import Float64, extent, sample, to_samples
 from streamvision.types import Float32, Masks
 
 _COARSER = 1.4
@@ -42,28 +42,24 @@ def polygons(
 
 def _parts(masks: Masks, index: int, source_wh: tuple[int, int]) -> list[Float64]:
     """Return the exact outer borders (P,2), the largest area first."""
+    (x1, y1), (x2, y2) = extent(masks, index)
     values, region = masks.values[index], masks.region[index].tolist()
-    inside = values > 0
-    x = _knots(inside.any(axis=0), (region[0], region[2]), source_wh[0])
-    y = _knots(inside.any(axis=1), (region[1], region[3]), source_wh[1])
-    if not len(x) or not len(y):
+    x = _knots(values.shape[1], (region[0], region[2]), max(x1, 0.0), min(x2, float(source_wh[0])))
+    y = _knots(values.shape[0], (region[1], region[3]), max(y1, 0.0), min(y2, float(source_wh[1])))
+    columns, rows = to_samples(masks, index, x, y)
+    if not len(columns):
         return []
-    columns = to_samples(x, (region[0], region[2]), values.shape[1])
-    rows = to_samples(y, (region[1], region[3]), values.shape[0])
     field = np.pad(sample(values, rows, columns), 1, constant_values=-1.0).astype(np.float64)
     border = [_points(loop, field, _doubled(x), _doubled(y)) for loop in _loops(field)]
     sized = sorted(((_area(points), points) for points in border), key=lambda pair: -pair[0])
     return [points for area, points in sized if area > 0]
 
 
-def _knots(alive: Bitmap, side: tuple[float, float], limit: int) -> Float64:
-    """Return the centres of the samples along one side (source px) that matter, between the ends of what is seen."""
-    low, high = span(alive, side)
-    low, high = max(low, 0.0), min(high, float(limit))
+def _knots(count: int, side: tuple[float, float], low: float, high: float) -> Float64:
+    """Return the ends of what is seen and between them the centres of ``count`` samples along a side (source px)."""
     if low >= high:
         return np.zeros(0)
-    step = (side[1] - side[0]) / len(alive)
-    centres = side[0] + (np.arange(len(alive)) + 0.5) * step
+    centres = side[0] + (np.arange(count) + 0.5) * ((side[1] - side[0]) / count)
     return np.concatenate(([low], centres[(centres > low) & (centres < high)], [high]))
 
 

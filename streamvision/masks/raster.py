@@ -70,10 +70,11 @@ class Patch:
 def patch(masks: Masks, index: int, source_wh: tuple[int, int], size_wh: tuple[int, int] | None = None) -> Patch:
     """Return one object's bitmap in a picture of ``source_wh``, shown at ``size_wh`` (the source's own by default)."""
     size_wh = size_wh or source_wh
-    values, region = masks.values[index], masks.region[index].tolist()
-    inside = values > 0
-    x, columns = _pixels(inside.any(axis=0), (region[0], region[2]), source_wh[0], size_wh[0])
-    y, rows = _pixels(inside.any(axis=1), (region[1], region[3]), source_wh[1], size_wh[1])
+    values = masks.values[index]
+    (x1, y1), (x2, y2) = extent(masks, index)
+    x, columns = _pixels((x1, x2), source_wh[0], size_wh[0])
+    y, rows = _pixels((y1, y2), source_wh[1], size_wh[1])
+    columns, rows = to_samples(masks, index, columns, rows)
     return Patch(sample(values, rows, columns) > 0, (x, y), size_wh)
 
 
@@ -91,39 +92,54 @@ def bitmaps(masks: Masks, source_wh: tuple[int, int], size_wh: tuple[int, int] |
     return canvas
 
 
-def span(alive: Bitmap, side: tuple[float, float]) -> tuple[float, float]:
-    """Return from where to where along one side of a region (source px) a mask can be positive; (0, 0) for nowhere.
+def extent(masks: Masks, index: int) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Return the corners (source px) of a rectangle beyond which an object is not; (0, 0) twice for nowhere."""
+    inside = masks.values[index] > 0
+    x1, y1, x2, y2 = masks.region[index].tolist()
+    left, right = _span(inside.any(axis=0), x1, x2)
+    top, bottom = _span(inside.any(axis=1), y1, y2)
+    if masks.bounds is not None:
+        x1, y1, x2, y2 = masks.bounds[index].tolist()
+        left, top, right, bottom = max(left, x1), max(top, y1), min(right, x2), min(bottom, y2)
+    return ((left, top), (right, bottom)) if left < right and top < bottom else ((0.0, 0.0), (0.0, 0.0))
 
-    ``alive`` (n,) tells which of the side's samples have anything positive across: from one of them the field is
-    positive to the centre of the next at most, and at the border to the border.
+
+def _span(alive: Bitmap, low: float, high: float) -> tuple[float, float]:
+    """Return from where to where between two sides of a region a mask can be positive.
+
+    ``alive`` (n,) tells which samples have anything positive across: from one of them the field is positive to the
+    centre of the next at most, and at the side to the side.
     """
     found = np.flatnonzero(alive)
-    if not len(found) or not side[0] < side[1]:
-        return 0.0, 0.0
-    step = (side[1] - side[0]) / len(alive)
+    if not len(found):
+        return high, low
+    step = (high - low) / len(alive)
     first, last = int(found[0]), int(found[-1])
-    low = side[0] + (first - 0.5) * step if first else side[0]
-    high = side[0] + (last + 1.5) * step if last < len(alive) - 1 else side[1]
-    return low, high
+    return (
+        low + (first - 0.5) * step if first else low,
+        low + (last + 1.5) * step if last < len(alive) - 1 else high,
+    )
 
 
-def _pixels(alive: Bitmap, side: tuple[float, float], source: int, size: int) -> tuple[int, Float64]:
-    """Return the first pixel that a mask may cover along one side, and where in samples the pixels' centres lie.
+def _pixels(side: tuple[float, float], source: int, size: int) -> tuple[int, Float64]:
+    """Return the first pixel whose centre lies in ``side`` (source px), and where (source px) all such centres lie.
 
-    A centre on the region's border belongs to the region that begins there.
+    A centre on the border belongs to the region that begins there.
     """
-    low, high = span(alive, side)
-    first = max(0, math.ceil(low * size / source - 0.5))
-    end = min(size, math.ceil(high * size / source - 0.5))
+    first = max(0, math.ceil(side[0] * size / source - 0.5))
+    end = min(size, math.ceil(side[1] * size / source - 0.5))
     if end <= first:
         return 0, np.zeros(0)
-    centres = (np.arange(first, end, dtype=np.float64) + 0.5) * (source / size)
-    return first, to_samples(centres, side, len(alive))
+    return first, (np.arange(first, end, dtype=np.float64) + 0.5) * (source / size)
 
 
-def to_samples(at: Float64, side: tuple[float, float], count: int) -> Float64:
-    """Return positions in source px along one side of a region in samples: 0 is the centre of the first."""
-    return (at - side[0]) * (count / (side[1] - side[0])) - 0.5
+def to_samples(masks: Masks, index: int, x: Float64, y: Float64) -> tuple[Float64, Float64]:
+    """Return positions in source px as positions in an object's raster: 0 is the centre of its first sample."""
+    height, width = masks.values.shape[1:]
+    x1, y1, x2, y2 = masks.region[index].tolist()
+    if not len(x) or not len(y):
+        return np.zeros(0), np.zeros(0)
+    return (x - x1) * (width / (x2 - x1)) - 0.5, (y - y1) * (height / (y2 - y1)) - 0.5
 
 
 def sample(values: Float32, rows: Float64, columns: Float64) -> Float32:

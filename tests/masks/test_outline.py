@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from streamvision.geometry import points_in_polygon, polygon_depths
 from streamvision.masks import bitmap, patch, polygon, polygons
-from streamvision.types import Float32
+from streamvision.types import Float32, Masks
 from tests.masks.fields import VALUES, disc, masks
 
 FINE = {"tolerance_px": 0.01, "max_points": 10_000}
@@ -35,6 +35,13 @@ def test_a_full_mask_has_the_outline_of_its_region(region: tuple[float, ...], ex
     found = polygon(masks(np.ones((4, 4)), region), 0, (100, 100))
     assert found is not None
     assert sorted(found.tolist()) == sorted(expected)
+
+
+def test_bounds_cut_an_outline():
+    one = masks(np.ones((4, 4)), (10, 20, 30, 60))
+    found = polygon(Masks(one.values, one.region, np.array([[12.5, 0, 100, 50]], np.float32)), 0, (100, 100))
+    assert found is not None
+    assert sorted(found.tolist()) == [[12.5, 20], [12.5, 50], [30, 20], [30, 50]]
 
 
 def test_the_border_is_where_the_field_crosses_zero():

@@ -114,3 +114,26 @@ def test_patches_of_different_pictures_have_no_iou():
     small = Patch(np.ones((2, 2), np.bool_), (0, 0), (4, 4))
     with pytest.raises(ValueError, match="different sizes"):
         small.iou(Patch(np.ones((2, 2), np.bool_), (0, 0), (5, 4)))
+
+
+@given(VALUES, st.floats(-5, 30), st.floats(-5, 30), st.floats(0.5, 30), st.floats(0.5, 30))
+def test_bounds_cut_a_mask_at_pixels_centres(values, x, y, width, height):
+    whole = masks(values, (0, 0, 25, 20))
+    box = np.array([[x, y, x + width, y + height]], np.float32)
+    x1, y1, x2, y2 = box[0].tolist()
+    row, column = np.mgrid[:20, :25] + 0.5
+    inside = (column >= x1) & (column < x2) & (row >= y1) & (row < y2)
+    assert np.array_equal(
+        bitmap(Masks(whole.values, whole.region, box), 0, (25, 20)), bitmap(whole, 0, (25, 20)) & inside
+    )
+
+
+def test_a_selection_of_masks_keeps_regions_and_bounds():
+    regions = np.array([[0, 0, 9, 9], [1, 1, 5, 5], [2, 2, 4, 4]], np.float32)
+    three = Masks(np.zeros((3, 2, 2), np.float32), regions, regions + 1)
+    two = three[np.array([2, 0])]
+    assert two.region.tolist() == regions[[2, 0]].tolist()
+    assert two.bounds is not None
+    assert two.bounds.tolist() == (regions[[2, 0]] + 1).tolist()
+    with pytest.raises(ValueError, match="bounds: expected"):
+        Masks(three.values, regions, regions[:2])
