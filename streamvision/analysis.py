@@ -16,6 +16,7 @@ from streamvision.channel import Channel, Closed
 from streamvision.clock import Clock
 from streamvision.engine.runner import Inferred
 from streamvision.interfaces import Rule, Scene, Tracker
+from streamvision.masks import polygon
 from streamvision.metrics import StreamStats
 from streamvision.types import (
     Analysis,
@@ -27,6 +28,7 @@ from streamvision.types import (
     FrameInfo,
     Phase,
     StreamState,
+    TrackRef,
     Tracks,
 )
 
@@ -66,7 +68,7 @@ class StreamAnalyser:
         scene = Scene(info, tracks, self._labels, detections, segmentation, self._known)
         for rule in self._rules:
             events += rule.update(scene)
-        events = self._quoted(events)
+        events = self._quoted(outlined(events, scene))
         self._last = info
         self._count(detections, tracks, events)
         return Analysis(info, detections, tracks, self._labels, segmentation, self._known), events
@@ -116,6 +118,23 @@ class StreamAnalyser:
     def _count_events(self, events: Sequence[Event]) -> None:
         for event in events:
             self.stats.events[event.rule, f"streamvision.{event.kind}.{event.phase}"] += 1
+
+
+def outlined(events: list[Event], scene: Scene) -> list[Event]:
+    """Write into each event the border of its track's object, where the network makes masks and this picture shows it.
+
+    The polygon is all that outlives the picture: neither events nor tracks hold on to its masks.
+    """
+    if scene.detections.masks is None:
+        return events
+    return [event if event.track is None else replace(event, track=_outlined(event.track, scene)) for event in events]
+
+
+def _outlined(track: TrackRef, scene: Scene) -> TrackRef:
+    assert scene.detections.masks is not None
+    found = scene.tracks.det_index[scene.tracks.visible & (scene.tracks.ids == track.id)].tolist()
+    border = polygon(scene.detections.masks, found[0], scene.info.size_wh) if found else None
+    return track if border is None else replace(track, polygon=tuple((x, y) for x, y in border.tolist()))
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,6 +54,8 @@ def _data(event: Event) -> dict[str, Any]:
     }
     if event.track is not None:
         data["track"] = _track(event.track)
+        if event.track.polygon is not None:
+            data["track"]["polygon"] = [[_number(at, _PIXEL_PLACES) for at in point] for point in event.track.polygon]
         if event.track.attributes:
             data["track"]["attributes"] = _attributes(event.track.attributes)
     data |= {str(key): _plain(value) for key, value in event.data.items() if value is not None and key not in data}

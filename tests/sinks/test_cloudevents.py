@@ -65,3 +65,12 @@ def test_what_second_networks_say_of_a_track_is_quoted():
     track = replace(plain, attributes={"colour": Attribute("red", 0.91234, 3)})
     data = to_cloudevent(event(0, track=track), "h")["data"]
     assert data["track"]["attributes"] == {"colour": {"value": "red", "share": 0.912, "votes": 3}}
+
+
+def test_a_polygon_is_quoted_in_tenths_of_a_pixel_where_there_is_one():
+    plain = event(0).track
+    assert plain is not None
+    track = replace(plain, polygon=((100.04, 80.55), (160.0, 80.5), (130.21, 239.99)))
+    data = to_cloudevent(event(0, track=track), "h")["data"]
+    assert data["track"]["polygon"] == [[100.0, 80.5], [160.0, 80.5], [130.2, 240.0]]
+    assert "polygon" not in to_cloudevent(event(0), "h")["data"]["track"]
