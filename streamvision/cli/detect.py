@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TextIO
@@ -17,7 +17,7 @@ from streamvision.cli.probe import Transport
 if TYPE_CHECKING:
     from streamvision.interfaces import Engine, Tracker
     from streamvision.offline import OfflineRun
-    from streamvision.types import Analysis
+    from streamvision.types import Analysis, Perception
 
 
 def detect(
@@ -118,7 +118,8 @@ class _Report:
         analysis = self._analyse(inferred)
         self.pictures += 1
         if self._lines is not None:
-            self._lines.write(json.dumps(self._line(analysis)) + "\n")
+            line = self._line(analysis) | _classification(inferred.perception, self._labels)
+            self._lines.write(json.dumps(line) + "\n")
         if self._video is not None:
             self._draw(inferred, analysis)
 
@@ -180,6 +181,18 @@ class _Report:
             from streamvision.errors import BrokenMedia
 
             raise BrokenMedia("not one of its pictures could be used")
+
+
+_TOP_CLASSES = 5
+
+
+def _classification(perception: Perception, labels: Sequence[str]) -> dict[str, object]:
+    """Return the likeliest classes of a picture that a network judged as a whole, likeliest first."""
+    if perception.classification is None:
+        return {}
+    pairs = zip(labels, perception.classification.tolist(), strict=True)  # two classes may have the same name
+    best = sorted(pairs, key=lambda pair: -pair[1])[:_TOP_CLASSES]
+    return {"classification": [{"class": label, "score": round(score, 4)} for label, score in best]}
 
 
 def _work_through(run: OfflineRun, report: _Report, source: str) -> None:

@@ -14,7 +14,7 @@ from streamvision.export.registry import Built, Request
 
 def export(request: Request, built: Built) -> Path:
     """Write the network and its manifest; return the manifest's path. Raises `UsageError` for a size it cannot take."""
-    picture = example(request)
+    labels, picture = labels_for(request, built, built.classes), example(request)
     try:
         with torch.no_grad():
             built.module(picture)
@@ -27,5 +27,4 @@ def export(request: Request, built: Built) -> Path:
     fix_pools(built.module)
     file = save_network(built.module, (picture,), request.out / f"{request.name}.onnx", ("logits",))
     decoder = {"type": "classification", **request.recipe.decoder}
-    labels = labels_for(request, built, built.classes)
     return write_manifest(request.out, header(request, built) | {"file": file, "decoder": decoder, "labels": labels})

@@ -27,6 +27,7 @@ class FixedPool(nn.Module):
         self._rows, self._columns = (output_size, output_size) if isinstance(output_size, int) else output_size
 
     def forward(self, maps: Tensor) -> Tensor:
+        """Return the means."""
         rows = shares(int(maps.shape[2]), self._rows)
         columns = shares(int(maps.shape[3]), self._columns)
         return torch.matmul(torch.matmul(rows, maps), columns.T)
