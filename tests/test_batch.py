@@ -64,6 +64,15 @@ def test_a_batch_holds_at_most_max_batch_frames():
     assert [len(bench.collected() or ()), len(bench.collected() or ())] == [2, 1]
 
 
+def test_batches_grow_when_an_engine_comes_that_likes_larger_ones():
+    bench = Bench(max_batch=1)
+    for name in "abc":
+        bench.add(name).put(frame(name, bench.clock.monotonic()))
+    assert len(bench.collected() or ()) == 1
+    bench.batcher.resize(4)
+    assert len(bench.collected() or ()) == 2
+
+
 def test_streams_take_turns_whatever_their_rates():
     bench = Bench(max_batch=1)
     channels = {name: bench.add(name, live=False) for name in "ab"}

@@ -8,8 +8,11 @@ import pytest
 
 from streamvision.capture.street.encode import write_street
 from streamvision.engine.motion import MotionEngine
-from streamvision.errors import EngineError
+from streamvision.errors import DeviceLost, EngineError
 from streamvision.types import Batch, Perception
+from tests.engine import networks
+from tests.engine.fake_backends import FakeBackend, answer, workshop
+from tests.engine.networks import write_manifest
 from tests.harness import assert_balanced, running, wait_until, watch
 
 
@@ -84,3 +87,35 @@ def test_an_engine_that_breaks_is_told_and_no_picture_is_forgotten(
     stats = pipeline.metrics.stream("a")
     assert stats.analysed == 5
     assert_balanced(stats)
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    return write_manifest(tmp_path, networks.constant(tmp_path / "toy.onnx", answer(), (64, 32)))
+
+
+def test_a_better_engine_takes_over_and_a_lost_device_costs_the_pictures_that_were_on_it(
+    street: Path, toy: Path, tmp_path: Path
+):
+    cpu, gpu = FakeBackend("cpu"), FakeBackend("gpu", max_batch=4)
+    gpu.gate.clear()
+    shop = workshop(tmp_path, cpu, gpu, on_gpu=("gpu",))
+    config = f"""
+models: {{toy: {{manifest: {toy}, max_batch: 2}}}}
+streams: [{{id: a, url: '{street}', loop: true}}, {{id: b, url: '{street}', loop: true}}]
+"""
+    with running(config, tmp_path, workshop=shop) as pipeline:
+        engine, streams = pipeline.metrics.engine("toy"), [pipeline.metrics.stream(name) for name in "ab"]
+        wait_until(lambda: engine.state == "building" and all(each.analysed > 20 for each in streams), 30, pipeline)
+        assert engine.description.startswith("toy on cpu")
+        gpu.gate.set()
+        wait_until(lambda: engine.state == "ready" and 2 in gpu.opened[-1].batches, 30, pipeline)
+        gpu.lost = DeviceLost("gone")
+        wait_until(lambda: engine.state == "fallback", 30, pipeline)
+        before = [each.analysed for each in streams]
+        wait_until(lambda: all(each.analysed > old for each, old in zip(streams, before, strict=True)), 30, pipeline)
+        assert engine.detail == "gpu: gone"
+    lost = [each.dropped["engine", "lost"] for each in streams]
+    assert 1 <= sum(lost) <= 12  # no more than were in flight
+    for each in streams:
+        assert_balanced(each)

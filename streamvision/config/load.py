@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path as FilePath
@@ -182,7 +183,8 @@ class _Loader:
                 self._document.problem(
                     (*path, "backend"), f"there is no backend {model.backend!r}", nearest(model.backend, known)
                 )
-            self._backend_options(model, path)
+            else:
+                self._backend_options(model, path)
             calibration = model.calibration and os.path.normpath(
                 self._folder / FilePath(model.calibration).expanduser()
             )
@@ -193,18 +195,20 @@ class _Loader:
 
     def _backend_options(self, model: ModelSettings, path: Path) -> None:
         """Check a model's options against those of its backend, or of all backends where it is chosen later."""
-        known = plugins.names("backend")
-        if model.backend in known:
-            validate(
-                self._document, self._load_plugin("backend", model.backend).Options, dict(model.options),
-                (*path, "options"), what=f" for the backend {model.backend}",
-            )  # fmt: skip
-        elif model.backend == "auto" and model.options:
-            fields = {field for name in known for field in self._load_plugin("backend", name).Options.model_fields}
-            for key in model.options.keys() - fields:
-                self._document.problem(
-                    (*path, "options", key), f"no backend has an option {key!r}", nearest(key, fields), at_key=True
-                )
+        if not model.options:
+            return
+        if model.backend != "auto":
+            what = f" for the backend {model.backend}"
+            self._options("backend", model.backend, dict(model.options), (*path, "options"), set(), what)
+            return
+        fields: set[str] = set()
+        for name in plugins.names("backend"):
+            with contextlib.suppress(PluginError):  # one that cannot be used here is not chosen either
+                fields |= set(self._load_plugin("backend", name).Options.model_fields)
+        for key in model.options.keys() - fields:
+            self._document.problem(
+                (*path, "options", key), f"no backend has an option {key!r}", nearest(key, fields), at_key=True
+            )
 
     def _manifest(self, name: str) -> str:
         is_path = "/" in name or name.endswith((".yaml", ".yml"))

@@ -27,7 +27,7 @@ from streamvision.engine import samples
 from streamvision.engine.backends import BackendPlugin, CompiledNetwork, Network, Precision, Progress, TensorInput
 from streamvision.engine.cache import EngineCache, Entry, Key
 from streamvision.engine.models import sha256_of
-from streamvision.errors import EngineError, UsageError
+from streamvision.errors import EngineError, StaleEngine, UsageError
 from streamvision.types import InputSpec, UInt8
 
 CALIBRATION_PICTURES = 128
@@ -199,7 +199,7 @@ class Compiler:
             return None
         try:
             return self._plugin(network, self._options, entry.engine)
-        except EngineError as error:
+        except StaleEngine as error:
             _log.warning("cached_engine_not_usable", model=network.model, backend=self.backend, error=str(error))
             self._cache.drop(entry)
             return None

@@ -13,7 +13,7 @@ from streamvision.engine.build import AUTO, Builder, Order, Step, Workshop
 from streamvision.engine.compile import CALIBRATION_PICTURES, Calibration, NotCachedError
 from streamvision.engine.manifest import Manifest
 from streamvision.engine.switching import SwitchingEngine
-from streamvision.errors import DeviceLost, EngineError, StreamvisionError
+from streamvision.errors import EngineError, StreamvisionError
 from streamvision.interfaces import Engine
 from streamvision.metrics import EngineStats
 from streamvision.types import Batch, InputSpec, UInt8
@@ -151,7 +151,7 @@ class Serving:
             return
         self._take(engine, builder.backend, builder.fallback)
 
-    def _lost(self, error: DeviceLost) -> bool:
+    def _lost(self, error: EngineError) -> bool:
         """Start to build an engine elsewhere, if that is allowed; return whether."""
         if self._order.backend != AUTO or self._backend not in self._workshop.on_gpu:
             return False
@@ -161,7 +161,7 @@ class Serving:
         self._start(lambda: self._replace(lost, error))
         return True
 
-    def _replace(self, lost: str, why: DeviceLost) -> None:
+    def _replace(self, lost: str, why: EngineError) -> None:
         builder = Builder(self._manifest, self._order, self._workshop, self._report)
         try:
             engine = builder.build(without=(lost,))

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from numpy.typing import NDArray
 
-from streamvision.errors import BatchLost, DeviceLost, EngineError
+from streamvision.errors import BatchLost, DeviceLost, EngineError, OutOfDeviceMemory
 from streamvision.interfaces import Engine
 from streamvision.types import Batch, Perception
 
@@ -52,11 +52,11 @@ class SwitchingEngine:
         self,
         first: Engine,
         *,
-        on_lost: Callable[[DeviceLost], bool] = lambda _: False,
+        on_lost: Callable[[EngineError], bool] = lambda _: False,
         on_submit: Callable[[Batch], None] = lambda _: None,
         on_close: Callable[[], None] = lambda: None,
     ) -> None:
-        """``on_lost`` is told once of a device that was lost, and returns whether another engine will come.
+        """``on_lost`` is told once of a device that is lost or full, and returns whether another engine will come.
 
         ``on_submit`` sees every batch; ``on_close`` is called before the engine is closed. All must be short.
         """
@@ -179,7 +179,7 @@ class SwitchingEngine:
     def _fail(self, seat: _Seat, error: BaseException) -> None:
         """Count a batch that failed. Raises `BatchLost` if its device was lost and another engine comes for it."""
         self._release(seat)
-        if not isinstance(error, DeviceLost):
+        if not isinstance(error, DeviceLost | OutOfDeviceMemory):
             return
         with self._changed:
             if seat is self._seat and not seat.lost:

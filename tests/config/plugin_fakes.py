@@ -50,7 +50,12 @@ class TrackerOptions(Frozen):
     high_score: Annotated[float, Field(ge=0, le=1)] = 0.5
 
 
+class BackendOptions(Frozen):
+    workers: Annotated[int, Field(ge=1)] | None = None
+
+
 OPTIONS: dict[tuple[str, str], type[BaseModel]] = {
+    ("backend", "openvino"): BackendOptions,
     ("source", "rtsp"): RtspOptions,
     ("source", "file"): FileOptions,
     ("source", "http"): NoOptions,

@@ -194,6 +194,9 @@ def test_a_problem_reads_as_file_line_column(tmp_path):
         (stream("server: {listen: '8080'}\n"), 4, 18, "listen: expected HOST:PORT"),
         (stream("server: {tokens: {admn: x}}\n"), 4, 19, "unknown key 'admn'; did you mean 'admin'?"),
         (stream("models: {a: {backend: openvin}}\n"), 4, 23, "there is no backend 'openvin'; did you mean 'openvino'?"),
+        (stream("models: {a: {backend: openvino, options: {wrkers: 2}}}\n"), 4, 43, "unknown key 'wrkers' for the backend openvino"),
+        (stream("models: {a: {backend: openvino, options: {workers: 0}}}\n"), 4, 52, "workers: "),
+        (stream("models: {a: {options: {wrkers: 2}}}\n"), 4, 24, "no backend has an option 'wrkers'; did you mean 'wo"),
         (stream("models: {a: {}, b: {}}\n"), 2, 5, "the stream names no model and there are several"),
         (stream("state_dir: 5\n"), 4, 12, "expected the path of a folder"),
         (stream("    id: *nothing\n"), 4, 9, "YAML: found undefined alias"),
@@ -239,6 +242,13 @@ def test_a_single_model_is_the_model_of_every_stream(tmp_path):
     found = load_text(tmp_path, stream("models: {only: {manifest: ./nets/own.yaml}}\n"))
     assert found.streams[0].model == "only"
     assert found.models["only"].manifest == str(tmp_path / "nets/own.yaml")
+
+
+def test_what_a_backend_is_told_and_where_calibration_pictures_lie(tmp_path):
+    text = "models: {only: {precision: int8, calibration: ./pictures, options: {workers: 2}}}\n"
+    model = load_text(tmp_path, stream(text)).models["only"]
+    assert model.calibration == str(tmp_path / "pictures")
+    assert model.options == {"workers": 2}
 
 
 @pytest.mark.parametrize(

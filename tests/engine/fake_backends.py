@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict
 from streamvision.engine.backends import CompiledNetwork, Items, Network, Outputs, Progress
 from streamvision.engine.build import Workshop
 from streamvision.engine.cache import EngineCache
-from streamvision.errors import EngineError
+from streamvision.errors import EngineError, StaleEngine
 
 BOUND_S = 20.0
 
@@ -109,7 +109,7 @@ class FakeBackend:
         if self.missing is not None:
             raise self.missing
         if engine is not None and json.loads(engine.read_bytes()) != self.device:
-            raise EngineError("an engine of another device")
+            raise StaleEngine("an engine of another device")
         self.opened.append(FakeNetwork(self))
         return self.opened[-1]
 

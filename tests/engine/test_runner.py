@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from streamvision.channel import Channel, Closed
 from streamvision.engine.runner import Inferred, Runner
-from streamvision.errors import EngineError
+from streamvision.errors import BatchLost, EngineError
 from streamvision.geometry import Letterbox
 from streamvision.metrics import EngineStats
 from streamvision.types import Batch, ClockSource, Frame, FrameInfo, InputSpec, Perception
@@ -214,3 +214,21 @@ def test_nothing_to_do_ends_at_once():
     assert rig.ended()
     with pytest.raises(Closed):
         rig.waiting.get(0)
+
+
+def test_a_batch_that_is_lost_costs_its_frames_and_nothing_else():
+    with running(Rig()) as rig:
+        first, second = rig.feed(batch(1, 2), batch(3))
+        first.set_exception(BatchLost("the device is lost"))
+        second.set_result(ANSWER)
+    assert rig.delivered.get(0) == [3]
+    assert rig.lost == [(1, "lost"), (2, "lost")]
+    assert rig.runner.crashed is None
+
+
+def test_a_batch_for_which_there_is_no_engine_costs_its_frames_and_nothing_else():
+    with running(Rig()) as rig:
+        rig.device.broken = BatchLost("no engine has taken the place of the lost one yet")
+        rig.waiting.put(batch(1))
+    assert rig.lost == [(1, "lost")]
+    assert rig.runner.crashed is None

@@ -17,7 +17,7 @@ from streamvision.engine import manifest
 from streamvision.engine.build import Order, Workshop
 from streamvision.engine.serving import Serving, StreamPictures
 from streamvision.engine.switching import SwitchingEngine
-from streamvision.errors import BackendUnavailable, BatchLost, DeviceLost, EngineError
+from streamvision.errors import BackendUnavailable, BatchLost, DeviceLost, EngineError, OutOfDeviceMemory
 from streamvision.geometry import Letterbox
 from streamvision.health import Heartbeats
 from streamvision.interfaces import Engine
@@ -182,9 +182,10 @@ def served_by_the_gpu(stand: Stand, **order: Any) -> Engine:
     return engine
 
 
-def test_another_backend_takes_the_place_of_a_lost_device(stand: Stand) -> None:
+@pytest.mark.parametrize("kind", [DeviceLost, OutOfDeviceMemory])
+def test_another_backend_takes_the_place_of_a_lost_device(stand: Stand, kind: type[EngineError]) -> None:
     engine = served_by_the_gpu(stand)
-    stand.slow.lost = DeviceLost("it has fallen off the bus")
+    stand.slow.lost = kind("it has fallen off the bus")
     with pytest.raises(BatchLost, match="off the bus"):
         engine.submit(batch()).result(BOUND_S)
     assert seen(engine) == 2  # waits for the other one

@@ -244,7 +244,9 @@ async function checkHealth() {
     else if (body.store !== "ok") setHealth("bad", `event store: ${body.store}`);
     else if (!ready.ok) setHealth("wait", "engines loading");
     else setHealth("good", "healthy");
-    const engines = Object.entries(body.models).map(([name, model]) => `${name}: ${model.description || model.state}`);
+    const engines = Object.entries(body.models).map(
+      ([name, model]) => `${name}: ${[model.description || model.state, model.detail].filter(Boolean).join("; ")}`,
+    );
     byId("health").title = engines.join("\n");
   } catch {
     setHealth("bad", "unreachable");
