@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streamvision.cli import _adopt
 from streamvision.cli._progress import download_bar
 
 if TYPE_CHECKING:
     from streamvision.engine.manifest import Manifest
     from streamvision.engine.models import Found
 
-app = typer.Typer(no_args_is_help=True, help="Models: list, describe, download and verify them.")
+app = typer.Typer(no_args_is_help=True, help="Models: list, describe, download, verify and add them.")
+app.command()(_adopt.add)
+app.command()(_adopt.remove)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Model = Annotated[str, typer.Argument(metavar="NAME", help="A model's name, or the path of its manifest.")]
@@ -71,19 +74,28 @@ def verify(
 ) -> None:
     """Check the files that are on this machine against their manifests.
 
-    Exits with 1 if a file is another one than its manifest says. With NAME, a file that is missing is an error too.
+    Exits with 1 if a file is another one than its manifest says, or a manifest cannot be read. With NAME, a file that
+    is missing is an error too.
 
     Example: streamvision models verify
     """
     from streamvision.engine import manifest, models
+    from streamvision.errors import ManifestError
 
     if name is not None:
         typer.echo(f"{name}: {models.require(manifest.load(name))} is right")
         return
-    results = {each: models.inspect(manifest.load(each)) for each in manifest.names()}
-    for each, found in results.items():
+    right = True
+    for each in manifest.names():
+        try:
+            found = models.inspect(manifest.load(each))
+        except ManifestError as error:
+            typer.echo(f"{each}: {error}")
+            right = False
+            continue
         typer.echo(f"{each}: {_file_words(found)}")
-    if any(found.state is models.FileState.WRONG for found in results.values()):
+        right = right and found.state is not models.FileState.WRONG
+    if not right:
         raise typer.Exit(1)
 
 
@@ -96,11 +108,16 @@ def _names() -> list[str]:
 def _facts(name: str) -> dict[str, Any]:
     """Return what the list says of one model."""
     from streamvision.engine import manifest, models
+    from streamvision.errors import ManifestError
 
-    model = manifest.load(name)
+    try:
+        model = manifest.load(name)
+    except ManifestError as error:  # one of the user's own; the others are to be seen all the same
+        blank = dict.fromkeys(("task", "input", "licence", "file"))
+        return {"name": name, "summary": str(error), "default": False, "state": "broken manifest"} | blank
     found = models.inspect(model)
     return {
-        "name": model.name,
+        "name": name,
         "summary": model.summary,
         "default": name == manifest.DEFAULT_MODEL,
         "task": model.task,
@@ -145,6 +162,6 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
         table.add_column(column, overflow="fold", no_wrap=column == "name")
     for row in rows:
         name = f"{row['name']} (default)" if row["default"] else row["name"]
-        size = "x".join(map(str, row["input"]))
+        size = "x".join(map(str, row["input"] or ()))
         table.add_row(name, row["task"], size, row["licence"], row["file"] or row["state"], row["summary"])
     Console().print(table)

@@ -35,7 +35,7 @@ def pictures(spec: InputSpec, folder: Path | None = None, limit: int | None = No
 
     Raises `UsageError` where the folder has no pictures or holds one that cannot be read.
     """
-    return [fitted(_read(path), spec)[0] for path in _spread(files(folder), limit)]
+    return [fitted(read(path), spec)[0] for path in _spread(files(folder), limit)]
 
 
 def fitted(rgb: UInt8, spec: InputSpec) -> tuple[UInt8, Letterbox]:
@@ -93,7 +93,7 @@ def _frame(pixels: UInt8, seq: int) -> Frame:
     return Frame(info, _Still(pixels), pixels, Letterbox.stretch(size_wh, size_wh), 0.0)
 
 
-def _read(path: Path) -> UInt8:
+def read(path: Path) -> UInt8:
     """Return a picture file as RGB, upright. Raises `UsageError`."""
     try:
         bgr = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
