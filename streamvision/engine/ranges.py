@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from onnx import ModelProto, helper
 
 from streamvision.engine.backends.cpus import usable_cpus
+from streamvision.engine.backends.onnxruntime import import_onnxruntime
 from streamvision.errors import EngineError
 
 Array = NDArray[Any]
@@ -42,9 +43,8 @@ class Session:
     """A network on ONNX Runtime, run for what any of its tensors hold."""
 
     def __init__(self, model: ModelProto, tensors: Sequence[str] = ()) -> None:
-        """``tensors`` are made outputs besides the network's own. Raises `EngineError`."""
-        import onnxruntime as ort
-
+        """``tensors`` are made outputs besides the network's own. Raises `EngineError`, `BackendUnavailable`."""
+        ort = import_onnxruntime("calibration")
         settings = ort.SessionOptions()
         settings.log_severity_level = 3
         settings.intra_op_num_threads = usable_cpus()

@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -270,6 +273,21 @@ def test_numbers_that_are_not_finite_are_told(tmp_path: Path) -> None:
     broken = onnx.load(small(tmp_path / "broken.onnx", shift=float("inf")))
     with pytest.raises(EngineError, match="not finite"):
         fit(broken, ITEMS)
+
+
+def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:
+    """ONNX Runtime starts its telemetry, with a file for it, when the library is loaded."""
+    source = small(tmp_path / "a.onnx")
+    code = (
+        "import onnx, sys; from streamvision.engine.ranges import Session; "
+        "Session(onnx.load(sys.argv[1])); sys.exit('onnxruntime' not in sys.modules)"
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    places = {name: str(home) for name in ("HOME", "XDG_CACHE_HOME", "XDG_DATA_HOME")}
+    kept = {key: value for key, value in os.environ.items() if key != "ORT_DISABLE_TELEMETRY"}
+    subprocess.run([sys.executable, "-c", code, source], env=kept | places, check=True, timeout=120)
+    assert not [path for path in home.rglob("*") if "onnxruntime" in path.name]
 
 
 @pytest.mark.parametrize("step", [0.0, 0.5])

@@ -6,6 +6,7 @@ they spin. A compiled engine is the graph after ONNX Runtime's own optimisations
 
 from __future__ import annotations
 
+import os
 import tempfile
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
@@ -26,6 +27,8 @@ _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uin
 _CPU = "CPUExecutionProvider"
 _CUDA = "CUDAExecutionProvider"
 _GPU_WORKERS = 2
+_NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+"""Read when the library is loaded; its own function to switch it off comes too late."""
 
 
 class OnnxRuntimeBackend:
@@ -58,14 +61,14 @@ class OnnxRuntimeBackend:
     @classmethod
     def identity(cls, options: Options | None = None) -> Mapping[str, str]:
         """Return what a compiled engine depends on; see `BackendPlugin.identity`."""
-        ort = _import_onnxruntime(cls.name)
+        ort = import_onnxruntime(cls.name)
         device = "cuda" if _wants_cuda(ort, cls.name, options or cls.Options()) else cpu_name()
         return {"backend": cls.name, "version": ort.__version__, "device": device}
 
     @classmethod
     def compile(cls, network: Network, options: Options | None = None, progress: Progress | None = None) -> bytes:
         """Return the optimised graph as ONNX; see `BackendPlugin.compile`."""
-        ort = _import_onnxruntime(network.model)
+        ort = import_onnxruntime(network.model)
         settings = _settings(ort)
         if _wants_cuda(ort, network.model, options or cls.Options()):
             # What fits one CPU's instructions is nothing for a GPU; the rest happens there, when it is loaded.
@@ -86,7 +89,7 @@ class OnnxRuntimeBackend:
 
 
 def _open(network: Network, options: OnnxRuntimeBackend.Options, engine: Path | None) -> Any:
-    ort = _import_onnxruntime(network.model)
+    ort = import_onnxruntime(network.model)
     cuda = _wants_cuda(ort, network.model, options)
     settings = _settings(ort)
     if engine is None:
@@ -96,7 +99,12 @@ def _open(network: Network, options: OnnxRuntimeBackend.Options, engine: Path | 
     return _session(ort, network, read_engine(engine, network), settings, cuda=cuda)
 
 
-def _import_onnxruntime(where: str) -> Any:
+def import_onnxruntime(where: str) -> Any:
+    """Import ONNX Runtime without its telemetry, which since 1.32 reports to a server unless somebody has opted out.
+
+    Raises `BackendUnavailable`.
+    """
+    os.environ.setdefault(_NO_TELEMETRY, "1")
     try:
         import onnxruntime
     except ImportError as error:
