@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from streamvision.attributes import CAPACITY, Attributes, SecondLane, SecondLook, SecondOptions, votes_of
 from streamvision.capture.picture import ArrayPicture
 from streamvision.clock import SystemClock
-from streamvision.errors import EngineError
+from streamvision.errors import BatchLost, EngineError
 from streamvision.geometry import Letterbox
 from streamvision.metrics import EngineStats
 from streamvision.types import (
@@ -220,6 +220,31 @@ def test_a_network_that_fails_is_not_silent(lane: SecondLane, engine: ColourEngi
     engine.error = EngineError("the device is lost")
     with pytest.raises(EngineError, match="lost"):
         look(lane).update(frame(), tracks(CAR), CLASSES)
+
+
+def test_looks_that_were_on_a_lost_device_are_no_votes_and_the_next_ones_are(lane: SecondLane, engine: ColourEngine):
+    engine.error = BatchLost("the device is lost")
+    second = look(lane, every_s=1.0)
+    second.update(frame(), tracks(CAR), CLASSES)
+    assert second.attributes() == {}
+    engine.error = None
+    second.update(frame(2.0), tracks(CAR), CLASSES)
+    assert second.attributes()[7].value == "red"
+
+
+def test_looks_for_which_there_is_no_engine_are_no_votes(lane: SecondLane, engine: ColourEngine):
+    works = engine.submit
+
+    def refuse(batch: Batch) -> Future[list[NDArray[Any]]]:
+        raise BatchLost("no engine has taken the place of the lost one yet")
+
+    engine.submit = refuse  # type: ignore[method-assign]
+    second = look(lane, every_s=1.0)
+    second.update(frame(), tracks(CAR), CLASSES)
+    assert second.attributes() == {}
+    engine.submit = works  # type: ignore[method-assign]
+    second.update(frame(2.0), tracks(CAR), CLASSES)
+    assert second.attributes()[7].value == "red"
 
 
 def test_what_waits_for_a_lane_that_broke_is_answered(engine: ColourEngine):
