@@ -1,4 +1,4 @@
-"""One analysed picture, drawn: zones, lines, trails, boxes with names, and a slim header.
+"""One analysed picture, drawn: masks, zones, lines, trails, boxes with names, and a slim header.
 
 Strokes, text and spacing scale with the picture. Coordinates of tracks are mapped from source pixels to the size of
 the picture at hand; zones and lines are given in parts of the picture, 0-1. Everything per pixel is cv2.
@@ -14,7 +14,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from streamvision.draw.instances import draw_instances
 from streamvision.draw.palette import DARK, LINE, RGB, WHITE, ZONE, colour_of, ink_on
+from streamvision.draw.strokes import SHIFT, fixed, point, polyline, stroke_px
 from streamvision.draw.text import label_wh, put_label, text_px
 from streamvision.draw.trails import Trail
 from streamvision.types import Analysis, UInt8
@@ -22,14 +24,14 @@ from streamvision.types import Analysis, UInt8
 Shape = Sequence[tuple[float, float]]
 """Points in parts of the picture, 0-1, origin top left."""
 
-_SHIFT = 4  # cv2 draws at sixteenths of a pixel, so that slow boxes glide
 _FAINT = 0.45
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Item:
-    """A box to draw: corners in picture px."""
+    """A box to draw: corners in picture px; ``row`` of the detections, -1 where it is none of this picture."""
 
+    row: int
     xyxy: NDArray[np.float32]
     colour: RGB
     label: str
@@ -48,8 +50,9 @@ def annotate(
 ) -> UInt8:
     """Return a copy of ``rgb`` (h,w,3), of any size, with everything that is known about it.
 
-    Tracks are coloured by id, plain detections (shown where nothing is tracked) by class. Lost tracks are dashed and
-    faint, tentative ones thin and without a name. ``zones`` are polygons and ``lines`` two points each, 0-1.
+    Tracks, with their masks and keypoints, are coloured by id, plain detections (shown where nothing is tracked) by
+    class. Lost tracks are dashed and faint, tentative ones thin and without a name. ``zones`` are polygons and
+    ``lines`` two points each, 0-1.
     """
     canvas = np.ascontiguousarray(rgb).copy()
     size_wh = (canvas.shape[1], canvas.shape[0])
@@ -61,6 +64,8 @@ def annotate(
     for name, shape in (lines or {}).items():
         _line(canvas, name, _scaled(shape, size_wh), px)
     _faint(canvas, [item for item in items if not item.visible], trails, scale)
+    in_sight = [(item.row, item.colour) for item in items if item.visible and item.row >= 0]
+    draw_instances(canvas, analysis.detections, in_sight, analysis.info.size_wh)
     for item in items:
         if item.visible:
             _box(canvas, item)
@@ -76,19 +81,19 @@ def _items(analysis: Analysis, scale: NDArray[np.float32]) -> list[_Item]:
     if not len(tracks):
         found = analysis.detections
         return [
-            _Item(box, colour_of(kind), f"{_class(names, kind)}  {score:.0%}", True, True)
-            for box, kind, score in zip(
-                found.xyxy * np.tile(scale, 2), found.class_id.tolist(), found.score.tolist(), strict=True
+            _Item(row, box, colour_of(kind), f"{_class(names, kind)}  {score:.0%}", True, True)
+            for row, (box, kind, score) in enumerate(
+                zip(found.xyxy * np.tile(scale, 2), found.class_id.tolist(), found.score.tolist(), strict=True)
             )
         ]
     boxes = tracks.xyxy * np.tile(scale, 2)
     rows = zip(
         tracks.ids.tolist(), tracks.class_id.tolist(), tracks.score.tolist(), tracks.visible.tolist(),
-        tracks.confirmed.tolist(), boxes, strict=True,
+        tracks.confirmed.tolist(), boxes, tracks.det_index.tolist(), strict=True,
     )  # fmt: skip
     return [
-        _Item(box, colour_of(track_id), _words(analysis, track_id, _class(names, kind), score), visible, firm)
-        for track_id, kind, score, visible, firm, box in rows
+        _Item(row, box, colour_of(track_id), _words(analysis, track_id, _class(names, kind), score), visible, firm)
+        for track_id, kind, score, visible, firm, box, row in rows
     ]
 
 
@@ -106,27 +111,14 @@ def _scaled(shape: Shape, size_wh: tuple[int, int]) -> NDArray[np.float32]:
     return np.asarray(np.asarray(shape, np.float32) * np.asarray(size_wh, np.float32), np.float32)
 
 
-def _fixed(points: NDArray[np.float32]) -> NDArray[np.int32]:
-    """Return points as cv2's fixed-point integers."""
-    return np.round(points * (1 << _SHIFT)).astype(np.int32)
-
-
-def _stroke_px(canvas: UInt8) -> int:
-    return int(max(1, round(min(canvas.shape[:2]) / 320)))
-
-
-def _polyline(canvas: UInt8, points: NDArray[np.float32], colour: RGB, thick: int, *, closed: bool = False) -> None:
-    cv2.polylines(canvas, [_fixed(points)], closed, colour, thick, cv2.LINE_AA, _SHIFT)
-
-
 def _zone(canvas: UInt8, name: str, points: NDArray[np.float32], px: int) -> None:
     """Tint a polygon, outline it, and write its name at its top left corner."""
     part = _around(canvas, points, 0)
     tinted = part.copy()
     corner = np.clip(np.floor(points.min(axis=0)), 0, (canvas.shape[1] - 1, canvas.shape[0] - 1))
-    cv2.fillPoly(tinted, [_fixed(np.asarray(points - corner, np.float32))], ZONE, cv2.LINE_8, _SHIFT)
+    cv2.fillPoly(tinted, [fixed(np.asarray(points - corner, np.float32))], ZONE, cv2.LINE_8, SHIFT)
     part[:] = cv2.addWeighted(tinted, 0.16, part, 0.84, 0)
-    _polyline(canvas, points, ZONE, _stroke_px(canvas), closed=True)
+    polyline(canvas, points, ZONE, stroke_px(canvas), closed=True)
     _tag(canvas, name, points[np.argmin(points.sum(axis=1))], px, ZONE)
 
 
@@ -136,21 +128,16 @@ def _line(canvas: UInt8, name: str, points: NDArray[np.float32], px: int) -> Non
     along = (b - a) / max(float(np.linalg.norm(b - a)), 1e-6)
     across = np.asarray((-along[1], along[0]), np.float32)
     middle = (a + b) / 2
-    stroke = _stroke_px(canvas)
+    stroke = stroke_px(canvas)
     shaft = np.stack((middle - across * px * 0.9, middle + across * px * 1.3))
     tip = shaft[1]
     barbs = np.stack((tip - across * px * 0.6 + along * px * 0.45, tip, tip - across * px * 0.6 - along * px * 0.45))
     for colour, extra in ((DARK, 2), (LINE, 0)):
         for piece in (np.stack((a, b)), shaft, barbs):
-            _polyline(canvas, piece, colour, stroke * 2 + extra)
+            polyline(canvas, piece, colour, stroke * 2 + extra)
     for end in (a, b):
-        cv2.circle(canvas, _point(end), (stroke * 3) << _SHIFT, LINE, -1, cv2.LINE_AA, _SHIFT)
+        cv2.circle(canvas, point(end), (stroke * 3) << SHIFT, LINE, -1, cv2.LINE_AA, SHIFT)
     _tag(canvas, name, a, px, LINE)
-
-
-def _point(xy: NDArray[np.float32]) -> tuple[int, int]:
-    x, y = _fixed(xy).tolist()
-    return x, y
 
 
 def _tag(canvas: UInt8, name: str, at: NDArray[np.float32], px: int, colour: RGB) -> None:
@@ -165,7 +152,7 @@ def _faint(canvas: UInt8, lost: Sequence[_Item], trails: Sequence[Trail], scale:
     """Draw what is past, half transparent: trails, thinner the older, and dashed boxes of lost tracks."""
     if not lost and not trails:
         return
-    stroke = _stroke_px(canvas)
+    stroke = stroke_px(canvas)
     paths = [trail.points * scale for trail in trails]
     part = _around(canvas, np.concatenate([*paths, *(item.xyxy.reshape(2, 2) for item in lost)]), stroke * 4)
     under = part.copy()
@@ -182,7 +169,7 @@ def _trail(canvas: UInt8, points: NDArray[np.float32], age_s: NDArray[np.float32
     cuts = [0, *np.searchsorted(-age_s, (-oldest * 2 / 3, -oldest / 3)).tolist(), len(points)]
     for start, end, thick in zip(cuts[:-1], cuts[1:], (stroke, stroke + 1, stroke * 2 + 1), strict=True):
         if end > start:
-            _polyline(canvas, points[max(0, start - 1) : end], colour, thick)
+            polyline(canvas, points[max(0, start - 1) : end], colour, thick)
 
 
 def _around(canvas: UInt8, points: NDArray[np.float32], margin: int) -> UInt8:
@@ -201,31 +188,31 @@ def _dashed(canvas: UInt8, xyxy: NDArray[np.float32], colour: RGB, thick: int) -
     for start, end in zip(corners, np.roll(corners, -1, axis=0), strict=True):
         steps = max(1, int(np.linalg.norm(end - start) / dash))
         parts = np.arange(0, steps + 1, dtype=np.float32)[:, None] / steps
-        ticks = _fixed(start + (end - start) * parts)
+        ticks = fixed(start + (end - start) * parts)
         pieces += np.split(ticks[: len(ticks) // 2 * 2], len(ticks) // 2)
-    cv2.polylines(canvas, pieces, False, colour, thick, cv2.LINE_AA, _SHIFT)
+    cv2.polylines(canvas, pieces, False, colour, thick, cv2.LINE_AA, SHIFT)
 
 
 def _box(canvas: UInt8, item: _Item) -> None:
     """Outline a box over a dark halo, with strong corners where it is believed in."""
     x1, y1, x2, y2 = item.xyxy.tolist()
-    stroke = _stroke_px(canvas)
-    low, high = _point(item.xyxy[:2]), _point(item.xyxy[2:])
-    cv2.rectangle(canvas, low, high, DARK, stroke + 1, cv2.LINE_AA, _SHIFT)
-    cv2.rectangle(canvas, low, high, item.colour, stroke, cv2.LINE_AA, _SHIFT)
+    stroke = stroke_px(canvas)
+    low, high = point(item.xyxy[:2]), point(item.xyxy[2:])
+    cv2.rectangle(canvas, low, high, DARK, stroke + 1, cv2.LINE_AA, SHIFT)
+    cv2.rectangle(canvas, low, high, item.colour, stroke, cv2.LINE_AA, SHIFT)
     if item.firm:
         arm = max(3.0, min(x2 - x1, y2 - y1) * 0.22)
         hooks = [
-            _fixed(np.asarray(((x + dx, y), (x, y), (x, y + dy)), np.float32))
+            fixed(np.asarray(((x + dx, y), (x, y), (x, y + dy)), np.float32))
             for x, y, dx, dy in ((x1, y1, arm, arm), (x2, y1, -arm, arm), (x2, y2, -arm, -arm), (x1, y2, arm, -arm))
         ]
-        cv2.polylines(canvas, hooks, False, item.colour, stroke * 2 + 1, cv2.LINE_AA, _SHIFT)
+        cv2.polylines(canvas, hooks, False, item.colour, stroke * 2 + 1, cv2.LINE_AA, SHIFT)
 
 
 def _name(canvas: UInt8, item: _Item, px: int, top: int) -> None:
     """Write the name above the box, or inside it where there is no room between it and ``top``."""
     width, height = label_wh(item.label, px)
-    gap = _stroke_px(canvas) + 1
+    gap = stroke_px(canvas) + 1
     x = int(np.clip(item.xyxy[0], 0, max(0, canvas.shape[1] - width)))
     above = int(item.xyxy[1]) - height - gap
     y = above if above >= top else int(max(item.xyxy[1], top)) + gap
