@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -178,9 +178,13 @@ class Builder:
         compiler = self.new_compiler(backend)
         try:
             engine = self.assembled(compiler.open, self._order.decoder_options)
-            self._prove(engine, compiler)
         except BaseException:
             compiler.close()
+            raise
+        try:
+            self._prove(engine, compiler)
+        except BaseException:
+            engine.close()
             raise
         self.backend, self.compiler = backend, compiler
         return engine
@@ -293,11 +297,14 @@ class Builder:
         if compiler.proven:
             return
         order = self._order
+        if order.decoder_options:  # they would sway the judgement
+            plain = replace(order, decoder_options={}, force=False)
+            Builder(self._manifest, plain, self._workshop, self._report).open(compiler.backend).close()
+            return
         self._report(Step("verifying", compiler.backend))
-        plain = self.assembled(compiler.again(), {}) if order.decoder_options else engine
         others = [name for name in self._workshop.references if order.numbers != "fp32" or name != compiler.backend]
         judged = prove(
-            plain, self._manifest, order.numbers,
+            engine, self._manifest, order.numbers,
             [(name, partial(self._reference, name)) for name in others], order.calibration,
         )  # fmt: skip
         if judged is None:

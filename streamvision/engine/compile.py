@@ -123,11 +123,6 @@ class Compiler:
         """Whether every network that is open was compared with the reference before."""
         return all(one.entry is not None and "parity" in one.entry.facts for one in self.opened)
 
-    def again(self) -> Callable[[Network], CompiledNetwork]:
-        """Return a function that gives the networks that are open once more, in the same order."""
-        networks = iter([one.network for one in self.opened])
-        return lambda _: next(networks)
-
     def compile(self, network: Network) -> Entry | None:
         """Compile a network for a device that is not here; None where the cache cannot be written."""
         network = self._wanted(network)

@@ -13,7 +13,7 @@ from streamvision.engine.backends import Precision
 from streamvision.engine.compile import Calibration
 from streamvision.engine.manifest import Manifest
 from streamvision.engine.parity import Parity
-from streamvision.errors import BackendUnavailable, EngineError
+from streamvision.errors import BackendUnavailable, EngineError, PluginError
 from streamvision.interfaces import Engine
 from streamvision.types import UInt8
 
@@ -39,7 +39,7 @@ def prove(
     for name, open_reference in references:
         try:
             reference = open_reference()
-        except (BackendUnavailable, EngineError) as error:
+        except (BackendUnavailable, EngineError, PluginError) as error:
             _log.info("reference_not_usable", model=manifest.name, backend=name, error=str(error))
             continue
         try:
