@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamvision.cli import _adopt
+from streamvision.cli._adopt import add, remove
 from streamvision.cli._progress import download_bar
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from streamvision.engine.models import Found
 
 app = typer.Typer(no_args_is_help=True, help="Models: list, describe, download, verify and add them.")
-app.command()(_adopt.add)
-app.command()(_adopt.remove)
+app.command()(add)
+app.command()(remove)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Model = Annotated[str, typer.Argument(metavar="NAME", help="A model's name, or the path of its manifest.")]
@@ -37,7 +37,7 @@ def list_models(as_json: Json = False) -> None:
 
 @app.command()
 def info(name: Model, as_json: Json = False) -> None:
-    """Describe one model: input, decoder, labels, licence, file.
+    """Describe one model: input, decoder, labels, licence, file, and what is compiled of it.
 
     Example: streamvision models info yolox-nano
     """
@@ -134,7 +134,23 @@ def _description(model: Manifest, found: Found) -> dict[str, Any]:
     described["state"] = str(found.state)
     if found.path:
         described["found"] = str(found.path)
+    described["engines"] = _engines(model)
     return described
+
+
+def _engines(model: Manifest) -> list[str]:
+    """Return what is compiled of a model on this machine, and whether it was proven."""
+    from streamvision.engine.cache import EngineCache
+
+    own = {file.sha256 for file in model.files}
+    found = []
+    for entry in EngineCache().entries():
+        key = entry.meta["key"]
+        if key.get("onnx") in own and "backend" in key:
+            parity = entry.facts.get("parity")
+            verdict = "not verified" if parity is None else "verified" if parity["ok"] else "refused"
+            found.append(f"{key['backend']} {key['precision']} {verdict} {entry.folder}")
+    return found
 
 
 def _as_text(value: object) -> str:

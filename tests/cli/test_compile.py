@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 
@@ -49,6 +50,12 @@ def test_it_tells_where_the_engine_lies_and_how_it_compares(toy: Path, tmp_path:
     assert re.match(r"\d+\.\d MB, built in \d+\.\d s on \d{4}-", told["size"])
     assert re.match(r"with (openvino|onnxruntime): unmatched 0 ", told["parity"])
     assert facts(run(toy, "--backend", backend)) == told  # nothing was built again
+
+
+def test_models_info_knows_what_is_compiled(toy: Path) -> None:
+    told = facts(run(toy, "--backend", "onnxruntime"))
+    info = CliRunner().invoke(app, ["models", "info", str(toy), "--json"], catch_exceptions=False)
+    assert json.loads(info.stdout)["engines"] == [f"onnxruntime fp32 verified {Path(told['engine']).parent}"]
 
 
 def test_force_compiles_anew(toy: Path) -> None:
