@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from streamvision.cli._files import spare
+from streamvision.cli._objects import described
 from streamvision.cli.probe import Transport
 
 if TYPE_CHECKING:
+    from streamvision.engine.manifest import Manifest
     from streamvision.interfaces import Engine, Tracker
     from streamvision.offline import OfflineRun
     from streamvision.types import Analysis, Perception
@@ -37,6 +39,7 @@ def detect(
     seconds: Annotated[float | None, typer.Option(min=0.0, help="Stop after so much of the stream.")] = None,
     backend: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
     transport: Annotated[Transport | None, typer.Option(help="For RTSP; tcp unless given.")] = None,
+    masks: Annotated[bool, typer.Option("--masks", help="Write masks, too, as COCO run lengths.")] = False,
 ) -> None:
     """Detect (and follow) what a source shows, without a configuration.
 
@@ -52,15 +55,26 @@ def detect(
     spare(local_path(source), json_out, video)
     following = track or video is not None
     with ExitStack() as stack:
-        engine = build_engine(load(model), backend=backend)
+        manifest = load(model)
+        _check(manifest, masks)
+        engine = build_engine(manifest, backend=backend)
         stack.callback(engine.close)
         to_stdout = json_out is None and video is None
         lines = stack.enter_context(_writer(Path("-") if to_stdout else json_out))
         run = OfflineRun(source, engine, OfflineOptions(fps, transport, seconds), SystemClock())
         interruptible(run.check)
-        report = _Report(engine, _tracker(min_score) if following else None, min_score, lines, video, stack)
+        report = _Report(engine, _tracker(min_score) if following else None, min_score, lines, video, masks, stack)
         _work_through(run, report, source)
         report.conclude(run)
+
+
+def _check(manifest: Manifest, masks: bool) -> None:
+    from streamvision.errors import UsageError
+
+    if masks and manifest.task != "instance_segmentation":
+        raise UsageError(
+            f"a network for {manifest.task} makes no masks", where=manifest.name, remedy="leave --masks out"
+        )
 
 
 _ON_REQUEST = {"stopped", "shutdown"}
@@ -97,7 +111,7 @@ class _Report:
 
     def __init__(
         self, engine: Engine, tracker: Tracker | None, min_score: float, lines: TextIO | None, video: Path | None,
-        stack: ExitStack,
+        with_rle: bool, stack: ExitStack,
     ) -> None:  # fmt: skip
         from streamvision.draw import Trails
         from streamvision.record.video import VideoWriter
@@ -106,6 +120,7 @@ class _Report:
         self._tracker = tracker
         self._min_score = min_score
         self._lines = lines
+        self._with_rle = with_rle
         self._video = stack.enter_context(VideoWriter(video)) if video is not None else None
         self._video_path = video
         self._trails = Trails()
@@ -143,11 +158,11 @@ class _Report:
         tracks, found = analysis.tracks, analysis.detections
         seen = tracks.visible & tracks.confirmed
         ids = dict(zip(tracks.det_index[seen].tolist(), tracks.ids[seen].tolist(), strict=True))
-        rows = zip(found.xyxy.tolist(), found.score.tolist(), found.class_id.tolist(), strict=True)
+        size_wh = analysis.info.size_wh
         detections = [
-            {"xyxy": [round(side, 2) for side in xyxy], "score": round(score, 4), "class": self._labels[class_id]}
+            described(found, index, self._labels, size_wh, with_rle=self._with_rle)
             | ({"track": ids[index]} if index in ids else {})
-            for index, (xyxy, score, class_id) in enumerate(rows)
+            for index, score in enumerate(found.score.tolist())
             if score >= self._min_score or index in ids
         ]
         self.detections += len(detections)
@@ -160,8 +175,9 @@ class _Report:
 
         assert self._video is not None
         self._trails.update(analysis)
-        found = analysis.detections
-        shown = replace(analysis, detections=found[found.score >= self._min_score])
+        found, shown = analysis.detections, analysis
+        if not len(analysis.tracks):  # a track points to its row, which must stay in its place
+            shown = replace(analysis, detections=found[found.score >= self._min_score])
         picture = annotate(inferred.frame.picture.rgb(), shown, trails=self._trails.snapshot())
         self._video.add(picture, analysis.info.media_s)
 
