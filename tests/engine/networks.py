@@ -74,6 +74,44 @@ def constant(path: Path, values: np.ndarray, size_wh: tuple[int, int]) -> Path:
     return save(path, nodes, inputs, [helper.make_tensor_value_info("y", TensorProto.FLOAT, values.shape)], constants)
 
 
+def saying(
+    path: Path,
+    outputs: dict[str, np.ndarray],
+    shape: list[Any],
+    *,
+    dtype: str = "float32",
+    inputs: dict[str, list[Any]] | None = None,
+    input_name: str = "images",
+    metadata: dict[str, str] | None = None,
+) -> Path:
+    """A network that always says the same, under the names that an exporter would give."""
+    nodes = [
+        helper.make_node("Cast", [input_name], ["cast"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["cast"], ["peak"], keepdims=0),
+        helper.make_node("Mul", ["peak", "zero"], ["nothing"]),
+    ]
+    constants = [helper.make_tensor("zero", TensorProto.FLOAT, [1], [0.0])]
+    for name, values in outputs.items():
+        kind = helper.np_dtype_to_tensor_dtype(values.dtype)
+        constants.append(helper.make_tensor(f"{name}_values", kind, values.shape, values.ravel()))
+        nodes.append(helper.make_node("Cast", ["nothing"], [f"{name}_nothing"], to=kind))
+        nodes.append(helper.make_node("Add", [f"{name}_values", f"{name}_nothing"], [name]))
+    ports = {input_name: shape} | (inputs or {})
+    graph = helper.make_graph(
+        nodes, "toy",
+        [helper.make_tensor_value_info(name, DTYPES[dtype], sides) for name, sides in ports.items()],
+        [
+            helper.make_tensor_value_info(name, helper.np_dtype_to_tensor_dtype(values.dtype), values.shape)
+            for name, values in outputs.items()
+        ],
+        constants,
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    helper.set_model_props(model, metadata or {})
+    onnx.save(model, path)
+    return path
+
+
 def fragile(path: Path) -> Path:
     """A network (1,3,4,6) that fails at run time on any picture but a black one: it reshapes by what it sees."""
     nodes = [

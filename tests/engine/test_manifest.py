@@ -133,3 +133,58 @@ def test_scale_is_folded_into_mean_and_std() -> None:
 )
 def test_the_shape_follows_layout_and_colour(layout: str, colour: str, shape: tuple[int, int, int]) -> None:
     assert manifest.ModelInput.model_validate({"size": [64, 32], "layout": layout, "colour": colour}).shape == shape
+
+
+def test_models_in_the_user_s_folders_have_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for folder in ("a", "b", "cache/streamvision/models"):
+        (tmp_path / folder).mkdir(parents=True)
+    monkeypatch.delenv("CACHE_DIRECTORY", raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("STREAMVISION_MODELS", f"{tmp_path / 'a'}:{tmp_path / 'b'}:{tmp_path / 'a'}")
+    path = write_manifest(tmp_path / "a")
+    write_manifest(tmp_path / "cache/streamvision/models").rename(tmp_path / "cache/streamvision/models/gate.yaml")
+    (tmp_path / "b" / "data.yaml").write_text("train: images\nnames: [cat]\n")  # another program's
+    (tmp_path / "b" / "Bad Name.yaml").write_bytes(path.read_bytes())
+    (tmp_path / "b" / "yolox-nano.yaml").write_bytes(path.read_bytes())
+    assert set(manifest.names()) >= {"toy", "gate", "yolox-nano", "motion"}
+    assert not {"data", "Bad Name"} & set(manifest.names())
+    assert manifest.locate("toy") == path
+    assert manifest.load("yolox-nano").name == "yolox-nano"  # shipped names win
+    write_manifest(tmp_path / "b")
+    with pytest.raises(ManifestError, match=r"several models called 'toy': .*/a/toy.yaml, .*/b/toy.yaml; remove"):
+        manifest.locate("toy")
+
+
+BOMB = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10)
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (BOMB, "repeats itself through aliases"),
+        ("a: " + "[" * 40 + "]" * 40, "nested too deeply"),
+        ("a: " + "[" * 20_000, "nested too deeply"),
+        ("a: " + "x" * (2 << 20), "larger than 1 MiB"),
+    ],
+)
+def test_a_manifest_that_would_never_end_is_refused(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "bomb.yaml"
+    path.write_text(text)
+    with pytest.raises(ManifestError, match=words):
+        manifest.load(path)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/hosts", "a/b", ".", "a b", "a\0b"])
+def test_a_label_list_is_no_way_to_other_files(tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret.txt").write_text("cat\ndog\n")
+    (tmp_path / "in").mkdir()
+    with pytest.raises(ManifestError, match="no name of a label list"):
+        manifest.load(write_manifest(tmp_path / "in", labels=name))
+
+
+@pytest.mark.parametrize("name", ["../x.onnx", "/etc/x.onnx", "a/b.onnx", "a\\b.onnx", "x.onnx\n", "x.bin", ".onnx"])
+def test_a_network_file_is_a_plain_name(tmp_path: Path, name: str) -> None:
+    with pytest.raises(ManifestError, match=r"file\.name"):
+        manifest.load(write_manifest(tmp_path, file={"name": name, "sha256": "0" * 64}))
