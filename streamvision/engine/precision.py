@@ -74,7 +74,10 @@ def convert(
             where=path.name,
             remedy="give a folder of pictures from the camera; 100 are good",
         )
-    fitted = fit(model, [prepared(picture, input) for picture in pictures], max_loss)
+    try:
+        fitted = fit(model, [prepared(picture, input) for picture in pictures], max_loss)
+    except EngineError as error:
+        raise EngineError(error.what, where=path.name, remedy=error.remedy) from error
     _log.info("int8_fitted", network=path.name, pictures=len(pictures), **fitted.facts())
     onnx.save(fitted.model, out)
     return out
