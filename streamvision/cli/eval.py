@@ -8,7 +8,7 @@ import json
 from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -35,7 +35,9 @@ def evaluate(
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16, fp16 or int8.")] = "auto",
     calibration: Annotated[Path | None, typer.Option(help="For int8: a folder of pictures to fit it to.")] = None,
 ) -> None:
-    """Measure a detector's average precision on labelled pictures. Classes are matched by their names.
+    """Measure a detector's average precision on labelled pictures, of boxes and of masks where it makes any.
+
+    Classes are matched by their names.
 
     Example: streamvision eval yolox-nano --images val2017 --annotations instances_val2017.json
     """
@@ -55,8 +57,12 @@ def evaluate(
     finally:
         engine.close()
     figures = {"model": manifest.name, "images": len(truth["images"]), **average_precision(truth, results, categories)}
+    if manifest.task == "instance_segmentation" and _has_masks(truth, annotations):
+        masks = average_precision(truth, results, categories, "segm")
+        figures |= {f"mask_{name}": value for name, value in masks.items()}
+    wide = max(10, *map(len, figures))
     for name, value in figures.items():
-        typer.echo(f"{name:<10} {value:.4f}" if isinstance(value, float) else f"{name:<10} {value}")
+        typer.echo(f"{name:<{wide}} {value:.4f}" if isinstance(value, float) else f"{name:<{wide}} {value}")
     if json_out is not None:
         _write(json_out, figures)
 
@@ -98,7 +104,7 @@ def _results(
             if pending and (image is None or len(pending) > engine.in_flight):
                 image_id, batch, future = pending.popleft()
                 found = engine.decode(batch, future.result())[0].detections
-                yield from _rows(image_id, found, categories)
+                yield from _rows(image_id, found, categories, batch.frames[0].info.size_wh)
                 advance()
 
 
@@ -129,25 +135,46 @@ def _batch(engine: Engine, path: Path) -> Batch:
     return Batch((Frame(info, picture, pixels, letterbox, 0.0),))
 
 
-def _rows(image_id: int, found: Detections, categories: Mapping[int, int]) -> Iterator[dict[str, Any]]:
+def _rows(
+    image_id: int, found: Detections, categories: Mapping[int, int], size_wh: tuple[int, int]
+) -> Iterator[dict[str, Any]]:
+    from streamvision.masks import patch, rle
+
     rows = zip(found.xyxy.tolist(), found.score.tolist(), found.class_id.tolist(), strict=True)
-    for (x1, y1, x2, y2), score, class_id in rows:
+    for index, ((x1, y1, x2, y2), score, class_id) in enumerate(rows):
         if class_id in categories:
             box = [x1, y1, x2 - x1, y2 - y1]
-            yield {"image_id": image_id, "category_id": categories[class_id], "bbox": box, "score": score}
+            row = {"image_id": image_id, "category_id": categories[class_id], "bbox": box, "score": score}
+            if found.masks is not None:
+                row["segmentation"] = rle(patch(found.masks, index, size_wh))
+            yield row
+
+
+def _has_masks(truth: Mapping[str, Any], annotations: Path) -> bool:
+    """Tell whether mask AP can be measured, and tell the user where it cannot."""
+    complete = all(row.get("segmentation") for row in truth["annotations"])
+    complete &= all({"width", "height"} <= set(image) for image in truth["images"])
+    if not complete:
+        typer.echo(f"{annotations} does not outline every object: boxes only, no mask AP", err=True)
+    return complete
 
 
 def average_precision(
-    truth: Mapping[str, Any], results: Sequence[Mapping[str, Any]], categories: Mapping[int, int]
+    truth: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+    categories: Mapping[int, int],
+    of: Literal["bbox", "segm"] = "bbox",
 ) -> dict[str, float]:
     """Return COCO's AP figures over the categories that the model knows. Raises `MissingError` without pycocotools."""
+    other = "bbox" if of == "segm" else "segmentation"  # it takes an object's size from the box where there is one
+    results = [{name: value for name, value in row.items() if name != other} for row in results]
     coco, evaluator = _import_pycocotools()
     with contextlib.redirect_stdout(io.StringIO()):  # it prints as it goes
         known = coco()
         known.dataset = _complete(truth)
         known.createIndex()
-        found = coco() if not results else known.loadRes(list(results))
-        evaluation = evaluator(known, found, "bbox")
+        found = coco() if not results else known.loadRes(results)
+        evaluation = evaluator(known, found, of)
         evaluation.params.catIds = sorted(categories.values())
         evaluation.params.imgIds = sorted(image["id"] for image in truth["images"])
         evaluation.evaluate()
