@@ -32,6 +32,7 @@ from streamvision.engine.manifest import ModelInput
 from streamvision.errors import BackendUnavailable, EngineError, ManifestError, StaleEngine
 from streamvision.types import UInt8
 from tests.engine import networks
+from tests.engine.fake_tensorrt import fake_backend
 
 SIZE = (6, 4)
 WAIT_S = 20
@@ -91,7 +92,13 @@ def prepared(picture: UInt8, spec: Any) -> np.ndarray:
     return values[None].astype(np.float32)
 
 
-REAL = ["openvino", "onnxruntime", "torch"]
+REAL = [
+    "openvino",
+    "onnxruntime",
+    "torch",
+    pytest.param("tensorrt", marks=pytest.mark.gpu),
+    "tensorrt on fakes",
+]
 Make = Callable[..., CompiledNetwork]
 
 
@@ -99,6 +106,8 @@ def plugin(name: str) -> Any:
     """Return a backend's class, or skip where what it needs is not installed."""
     if name == "fake":
         return FakeBackend
+    if name == "tensorrt on fakes":
+        return fake_backend()
     found = plugins.load("backend", name)
     try:
         found.identity(found.Options())
@@ -459,6 +468,7 @@ def test_a_network_that_fails_on_a_picture_fails_in_that_future(tmp_path: Path, 
         ("openvino", ["openvino"]),
         ("onnxruntime", ["onnxruntime"]),
         ("torch", ["torch"]),
+        ("tensorrt", ["tensorrt", "tensorrt_rtx"]),
     ],
 )
 def test_a_missing_runtime_says_what_to_install(
@@ -474,8 +484,8 @@ def test_a_missing_runtime_says_what_to_install(
         assert caught.value.exit_code == 3
 
 
-def test_the_number_of_workers_can_be_chosen(make: Make) -> None:
-    built = make(options={"workers": 1})
+def test_the_number_of_inferences_at_a_time_can_be_chosen(make: Make, backend: Any) -> None:
+    built = make(options={"contexts" if backend.name == "tensorrt" else "workers": 1})
     assert built.in_flight == {"openvino": 2}.get(built.name, 1)
     assert built.submit(pictures(1)).result(WAIT_S)[1].shape == (1, 1)
 
