@@ -19,7 +19,7 @@ from streamvision.engine.wire import BYTES, VARINT, BadWire, Field, Wire
 MAX_BYTES: Final = (1 << 31) - 1
 """No protocol buffer may be larger; larger networks keep their weights in files of their own."""
 MAX_NODES: Final = 50_000
-MAX_FIELDS: Final = 3_000_000
+MAX_FIELDS: Final = 2_000_000
 MAX_DEPTH: Final = 16
 """How deep graphs may lie inside nodes of graphs."""
 KNOWN_DOMAINS: Final = frozenset({"", "ai.onnx", "ai.onnx.ml", "com.microsoft", "TRT", "trt.plugins"})

@@ -201,6 +201,14 @@ QUESTIONS: dict[str, tuple[dict[str, Any], Stated, tuple[str, ...]]] = {
         Stated(),
         ("its task is 'pose', which is not supported",),
     ),
+    "an RT-DETR of an old Ultralytics": (
+        {
+            "outputs": {"output0": np.zeros((1, 300, 6 + 2), np.float32)},
+            "metadata": ULTRALYTICS | {"description": "Ultralytics rtdetr-l model"},
+        },
+        Stated(),
+        ("export it with a newer Ultralytics",),
+    ),
     "nothing known": (
         {"outputs": {"out": np.zeros((1, 2, 3, 4, 5), np.float32)}},
         Stated(PETS),

@@ -102,6 +102,17 @@ def test_limits_thresholds_and_broken_networks(activation: str) -> None:
     np.testing.assert_allclose(seen.score, all_found.score[all_found.score >= 0.2], atol=2e-3)
 
 
+@pytest.mark.parametrize("activation", ["sigmoid", "softmax"])
+def test_infinite_logits_are_certainty(activation: str) -> None:
+    classes = 6 if activation == "sigmoid" else 5
+    logits, boxes = np.full((1, QUERIES, 6), -np.inf, np.float16), outputs(1, 6)[1]
+    logits[0, 3, 2] = np.inf
+    logits[0, :, 5] = np.where(np.arange(QUERIES) == 3, -np.inf, 0)
+    found = decoder([logits, boxes], classes, min_score=0.6, activation=activation).decode([logits, boxes], [SAME])
+    assert found[0].detections.class_id.tolist() == [2]
+    assert found[0].detections.score.tolist() == [1]
+
+
 def test_masks_follow_their_boxes_and_cover_the_whole_model_picture() -> None:
     logits, boxes = outputs(2, 3)
     rasters = np.random.default_rng(0).normal(size=(1, QUERIES, 8, 12)).astype(np.float32)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 import numpy as np
@@ -74,8 +74,10 @@ def _ultralytics(seen: Seen, labels: Sequence[str]) -> Guess | None:
         return _changed(guess, decoder="yolo_seg", task="instance_segmentation")
     if task != "detect":
         return _changed(guess, questions=(f"its task is {task!r}, which is not supported: export a detector",))
+    is_detr = "rtdetr" in f"{seen.facts.metadata.get('head')} {seen.facts.metadata.get('description')}".lower()
+    if is_detr and shape[2:] != (6,):
+        return _changed(guess, questions=("how its scores become detections: export it with a newer Ultralytics",))
     if len(shape) == 3 and shape[2] == 6:
-        is_detr = "rtdetr" in f"{seen.facts.metadata.get('head')} {seen.facts.metadata.get('description')}".lower()
         options = {"box": "centre", "normalised": True} if is_detr else {}
         return _changed(guess, decoder="end2end", options=options, fit="stretch" if is_detr else guess.fit)
     return guess
@@ -219,6 +221,4 @@ def _stated(seen: Seen, decoder: str) -> Guess:
 
 
 def _changed(guess: Guess, **changes: Any) -> Guess:
-    from dataclasses import replace
-
     return replace(guess, **changes)

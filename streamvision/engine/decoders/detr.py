@@ -24,6 +24,7 @@ from streamvision.types import Detections, Float32, Masks, Perception
 _BOX = 4
 _NAMES = {"boxes": ("box", "dets"), "logits": ("logit", "label", "score", "class"), "masks": ("mask",)}
 """Parts of the names that the exporters of such networks give their outputs."""
+_HUGE = np.float32(1e30)
 
 
 class DetrDecoder:
@@ -83,7 +84,9 @@ class DetrDecoder:
 
     def _queries(self, logits: NDArray[Any]) -> tuple[NDArray[np.intp], NDArray[np.intp], Float32]:
         """Return query, best class and probability of every query that is sure enough to be something."""
-        values = np.asarray(logits, np.float32)
+        values = np.clip(
+            logits, -_HUGE, _HUGE, dtype=np.float32
+        )  # infinities of half precision less themselves are nan
         values = np.exp(values - values.max(axis=1, keepdims=True))
         known = values[:, self._classes]
         class_id = known.argmax(axis=1)
