@@ -35,7 +35,7 @@ class Recipe(BaseModel):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]*$")]
     summary: str
     task: Task
-    source: Annotated[str, Field(pattern=r"^[a-z0-9_]+:[A-Za-z0-9_]+$")]
+    source: Annotated[str, Field(pattern=r"^[a-z0-9_]+:[A-Za-z0-9_/.-]+$")]
     exporter: str
     licence: str
     size: tuple[Side, Side]
@@ -89,14 +89,29 @@ def read(path: Path) -> Recipe:
 def find(source: str) -> Recipe:
     """Return the recipe behind ``KIND:NETWORK`` or a recipe's name.
 
+    ``KIND:NETWORK/PART`` is found for any part if there is a recipe for another one (smp:unet/resnet34 for encoders).
     Raises `UsageError` with the nearest known one.
     """
     if ":" not in source:
         return load(source)
     by_source = {recipe.source: recipe for recipe in map(load, names())}
-    if source not in by_source:
-        raise _unknown(source, [*by_source])
-    return by_source[source]
+    if source in by_source:
+        return by_source[source]
+    family, slash, part = source.rpartition("/")
+    for known, recipe in by_source.items():
+        if slash and known.rpartition("/")[0] == family:
+            return _relative(recipe, source, part)
+    raise _unknown(source, [*by_source])
+
+
+def _relative(recipe: Recipe, source: str, part: str) -> Recipe:
+    """Return a recipe with another part. Raises `UsageError` for one that cannot be called by any name."""
+    name = f"{recipe.network.partition('/')[0]}-{part}".lower().replace("_", "-")
+    changed = {"name": name, "source": source, "summary": f"{recipe.network.partition('/')[0]} with {part}"}
+    try:
+        return Recipe.model_validate(recipe.model_dump() | changed)
+    except ValidationError as error:
+        raise _unknown(source, [recipe.source]) from error
 
 
 def _unknown(name: str, known: list[str]) -> UsageError:

@@ -95,6 +95,9 @@ def stir_classifier(module: Any, view: torch.Tensor) -> None:
 def stir_two_stage(module: Any, view: torch.Tensor) -> None:
     """Proposals of every worth, but few; each class somewhere, boxes that move, masks with a form."""
     module.rpn._post_nms_top_n = dict.fromkeys(("training", "testing"), 40)
+    padding = view.shape[2] * 3 // 4
+    view = torch.cat([view, torch.where(torch.arange(view.shape[2])[:, None] < padding, view, 0.0)])
+    settle(module, view, module.backbone)
     rpn, heads = module.rpn.head, module.roi_heads
     even(lambda: second_look(module, view), {rpn.cls_logits: 2.0, rpn.bbox_pred: 0.3})
     settle(heads, view, lambda view: second_look(module, view))
