@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 
 from streamvision.geometry import Letterbox
 from streamvision.types import (
+    Analysis,
     Attribute,
     Batch,
     Detections,
     Event,
+    Frame,
     FrameInfo,
     InputSpec,
     Perception,
@@ -240,3 +242,19 @@ class EventReader(Protocol):
 
 IdSource = Callable[[int], NDArray[np.int64]]
 """Gives that many new track ids of one stream; none is ever given twice, not even after a restart."""
+
+
+class Viewer(Protocol):
+    """Whoever looks at analysed pictures: asked for every picture, shown one only when it wants it."""
+
+    def wanted(self, stream: str) -> bool:
+        """Return whether a picture of a stream would be looked at now."""
+        ...
+
+    def show(self, frame: Frame, analysis: Analysis, min_score: float) -> None:
+        """Take a picture; must return at once."""
+        ...
+
+    def tick(self) -> None:
+        """Look at the books; called a few times per second."""
+        ...

@@ -35,7 +35,7 @@ from streamvision.engine.runner import Inferred, Runner
 from streamvision.engine.serving import Serving
 from streamvision.errors import ManifestError, StoreError, StreamvisionError
 from streamvision.health import Heartbeats
-from streamvision.interfaces import Engine, Rule, RuleContext, Sink, SinkContext, Source, Tracker
+from streamvision.interfaces import Engine, Rule, RuleContext, Sink, SinkContext, Source, Tracker, Viewer
 from streamvision.metrics import Metrics
 from streamvision.rules.where import WhereRule
 from streamvision.sinks.delivery import Delivery
@@ -79,22 +79,6 @@ class Stage(Protocol):
     """A thread, or several, that may break."""
 
     crashed: BaseException | None
-
-
-class Viewer(Protocol):
-    """Whoever looks at analysed pictures: asked for every picture, shown one only when it wants it."""
-
-    def wanted(self, stream: str) -> bool:
-        """Return whether a picture of a stream would be looked at now."""
-        ...
-
-    def show(self, frame: Frame, analysis: Analysis, min_score: float) -> None:
-        """Take a picture; must return at once."""
-        ...
-
-    def tick(self) -> None:
-        """Look at the books; called a few times per second."""
-        ...
 
 
 class Pipeline:

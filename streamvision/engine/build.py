@@ -176,6 +176,7 @@ class Builder:
         """Return a proven engine on one backend."""
         self._report(Step("loading", backend))
         compiler = self.new_compiler(backend)
+        compiler.require_device()
         try:
             engine = self.assembled(compiler.open, self._order.decoder_options)
         except BaseException:

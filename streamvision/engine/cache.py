@@ -18,6 +18,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -143,13 +144,18 @@ class EngineCache:
         return _read(self.folder / key.digest)
 
     def note(self, entry: Entry, **facts: Any) -> Entry:
-        """Add facts to an entry, on disk where that can be written; returns the entry with them."""
+        """Add facts to an entry, on disk where that can be written; returns the entry with them.
+
+        Of an entry in a folder that is only read, a copy with the facts is kept in the own one.
+        """
         meta = {**entry.meta, "facts": {**entry.facts, **facts}}
-        if entry.folder.parent == self.folder:
-            try:
-                _write_meta(entry.folder, meta)
-            except OSError as error:
-                self._complain(error)
+        if entry.folder.parent != self.folder:
+            fill = partial(_copy, entry.engine) if entry.engine else None
+            return self.store(Key(meta["model"], meta["key"]), fill, meta["facts"]) or Entry(entry.folder, meta)
+        try:
+            _write_meta(entry.folder, meta)
+        except OSError as error:
+            self._complain(error)
         return Entry(entry.folder, meta)
 
     def drop(self, entry: Entry) -> None:
@@ -245,6 +251,10 @@ def _whole(entry: Entry) -> bool:
         return entry.engine is None or sha256_of(entry.engine) == entry.meta["engine"]["sha256"]
     except (OSError, KeyError, TypeError):
         return False
+
+
+def _copy(source: Path, target: Path) -> None:
+    shutil.copyfile(source, target)
 
 
 def _write_meta(folder: Path, meta: Mapping[str, Any]) -> None:

@@ -108,9 +108,9 @@ class Compiler:
         """
         network = self._wanted(network)
         key = self.key(network)
-        entry = None if self._force else self._cache.find(key)
+        entry = None if self._force else self._cache.find(key) or self._ahead(key)
         if entry is not None and (compiled := self._from_cache(network, entry)) is not None:
-            self.opened.append(Opened(compiled, key, entry))
+            self.opened.append(Opened(compiled, Key(key.model, entry.meta["key"]), entry))
             return compiled
         if self._only_cached:
             raise NotCachedError(self.backend)
@@ -155,6 +155,17 @@ class Compiler:
         """Close every network that is open."""
         for one in self.opened:
             one.network.close()
+
+    def require_device(self) -> None:
+        """Raise `BackendUnavailable` if what is compiled could not run here."""
+        require = getattr(self._plugin, "require_gpu", None)
+        if require is not None:
+            require(self._options)
+
+    def _ahead(self, key: Key) -> Entry | None:
+        """Return the entry of an engine that was compiled where there is no device, which any such device takes."""
+        ahead: Mapping[str, str] = getattr(self._plugin, "ahead", {})
+        return self._cache.find(Key(key.model, {**key.parts, **ahead})) if ahead else None
 
     def _wanted(self, network: Network) -> Network:
         """Return a network in the precision that it can have, for the batches that will come."""

@@ -66,7 +66,8 @@ class FakeNetwork:
 class FakeBackend:
     """Implements `backends.BackendPlugin`.
 
-    ``gate`` holds every compilation up until it is set; ``fails`` is raised by one; ``lost`` by every inference;
+    ``gate`` holds every compilation up until it is set; ``fails`` is raised by one; ``no_device`` by whatever needs
+    one; ``lost`` by every inference;
     ``hold`` leaves inferences open, in the network's ``held``.
     """
 
@@ -85,6 +86,8 @@ class FakeBackend:
         self.building = threading.Event()
         self.fails: EngineError | None = None
         self.missing: Exception | None = None
+        self.no_device: Exception | None = None
+        self.ahead = {"driver": "none"}
         self.lost: EngineError | None = None
         self.hold = False
         self.compiled = 0
@@ -94,6 +97,10 @@ class FakeBackend:
         if self.missing is not None:
             raise self.missing
         return {**self.device, "workers": str(options.workers)}
+
+    def require_gpu(self, options: Any = None) -> None:
+        if self.no_device is not None:
+            raise self.no_device
 
     def compile(self, network: Network, options: Any = None, progress: Progress | None = None) -> bytes:
         self.compiled += 1
@@ -106,9 +113,10 @@ class FakeBackend:
         return json.dumps(self.device).encode()
 
     def __call__(self, network: Network, options: Any = None, engine: Path | None = None) -> CompiledNetwork:
-        if self.missing is not None:
-            raise self.missing
-        if engine is not None and json.loads(engine.read_bytes()) != self.device:
+        for reason in (self.missing, self.no_device):
+            if reason is not None:
+                raise reason
+        if engine is not None and json.loads(engine.read_bytes()).get("version") != self.device["version"]:
             raise StaleEngine("an engine of another device")
         self.opened.append(FakeNetwork(self))
         return self.opened[-1]

@@ -349,9 +349,14 @@ def test_an_engine_for_a_device_elsewhere_is_compiled_and_proven_where_it_is_loa
 ) -> None:
     gpu, cpu = FakeBackend("gpu"), FakeBackend("cpu")
     away = workshop(tmp_path, cpu, gpu, slow=("gpu",))
+    gpu.device["driver"], gpu.no_device = "none", BackendUnavailable("there is no GPU")
+    with pytest.raises(BackendUnavailable, match="no GPU"):
+        build(toy, away, backend="gpu")
+    assert gpu.compiled == 0
     entries = Builder(toy, Order(backend="gpu"), away).ahead("gpu")
     assert [entry is not None and "parity" in entry.facts for entry in entries] == [False]
     assert (gpu.compiled, gpu.opened) == (1, [])
+    gpu.device["driver"], gpu.no_device = "580", None
     builder = Builder(toy, Order(), workshop(tmp_path, cpu, gpu, on_gpu=("gpu",)), patient=False)
     builder.build().close()
     assert (builder.backend, gpu.compiled) == ("gpu", 1)

@@ -133,9 +133,13 @@ def test_folders_that_are_named_are_read_and_never_written(tmp_path: Path, monke
     assert content_of(entry) == b"engine"
     assert entry is not None
     before = (place / META).read_bytes()
-    assert cache.note(entry, parity=1).facts["parity"] == 1
     cache.drop(entry)
+    own = cache.note(entry, parity=1)  # what is learnt of it is kept beside a copy
+    assert own.facts == {"seconds": 1.5, "parity": 1}
+    assert content_of(own) == b"engine"
+    assert own.folder.parent == tmp_path / "own"
     assert (place / META).read_bytes() == before
+    cache.drop(own)
     truncate(place)
     assert cache.find(KEY) is None
     assert place.exists()

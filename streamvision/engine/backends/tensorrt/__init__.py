@@ -31,6 +31,12 @@ class TensorRtBackend:
 
     Options = _options.Options
     name = "tensorrt"
+    ahead: Mapping[str, str] = {
+        "device": _NO_GPU.name,
+        "compute_capability": _NO_GPU.capability,
+        "driver": _NO_GPU.driver,
+    }
+    """Those parts of `identity` that an engine has which was compiled without a GPU; any GPU may take it."""
 
     def __init__(self, network: Network, options: _options.Options | None = None, engine: Path | None = None) -> None:
         from streamvision.engine.backends.tensorrt.loading import Loaded
