@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Callable
@@ -16,7 +15,7 @@ from streamvision.engine import manifest
 from tests.bench.plain_yolox import PlainRunner
 
 MODEL = "yolox-nano"
-JUDGED = 96
+JUDGED = 64
 FITTED_TO = 40
 
 pytestmark = pytest.mark.slow
@@ -76,7 +75,6 @@ def ap(
     [
         ("openvino", "fp32", 0.995),
         ("onnxruntime", "fp32", 0.995),
-        ("torch", "fp32", 0.995),
         ("openvino", "fp16", 0.99),
         ("openvino", "int8", 0.98),
     ],
@@ -84,7 +82,5 @@ def ap(
 def test_accuracy_is_kept(
     ap: Callable[[str, str], float], plain_ap: float, backend: str, precision: str, least: float
 ) -> None:
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
     assert plain_ap > 0.3
     assert ap(backend, precision) / plain_ap >= least
