@@ -23,19 +23,15 @@ from streamvision.engine.backends.tensorrt import TensorRtBackend
 from streamvision.engine.backends.tensorrt.cuda import Cuda
 
 Step = Callable[[], object]
+COPIES = IntEnum("COPIES", {"cudaMemcpyHostToDevice": 1, "cudaMemcpyDeviceToHost": 2, "cudaMemcpyDeviceToDevice": 3})
 
 
 class FakeCuda:
     """Stands for ``cuda.bindings.runtime``. ``fail[name]`` holds numbers of cudaError_t that calls will return."""
 
-    class cudaMemcpyKind(IntEnum):
-        cudaMemcpyHostToDevice = 1
-        cudaMemcpyDeviceToHost = 2
-        cudaMemcpyDeviceToDevice = 3
-
-    cudaStreamCaptureMode = int
-
     def __init__(self, gpus: int = 1) -> None:
+        self.cudaMemcpyKind = COPIES
+        self.cudaStreamCaptureMode = int
         self.gpus = gpus
         self.fail: dict[str, list[int]] = defaultdict(list)
         self.calls: Counter[str] = Counter()
@@ -135,14 +131,14 @@ class FakeCuda:
 
     def cudaMemcpyAsync(self, target: int, source: int, size: int, kind: int, stream: int) -> tuple[Any, ...]:
         status = self._status("cudaMemcpyAsync")
-        self.calls[self.cudaMemcpyKind(kind).name] += 1
+        self.calls[COPIES(kind).name] += 1
         self.ask(stream, lambda: ctypes.memmove(target, source, size))
         return (status,)
 
     def cudaMemcpy2DAsync(
         self, to: int, to_pitch: int, source: int, pitch: int, width: int, rows: int, kind: int, stream: int
     ) -> tuple[Any, ...]:
-        self.calls[self.cudaMemcpyKind(kind).name] += 1
+        self.calls[COPIES(kind).name] += 1
         for row in range(rows):
             self.ask(stream, lambda row=row: ctypes.memmove(to + row * to_pitch, source + row * pitch, width))
         return (self._status("cudaMemcpy2DAsync"),)

@@ -140,6 +140,9 @@ class Context:
         """Ask for the items to be copied to the input; return how many, and what must live until that is done."""
         if on_device(items):
             whole = device_picture(items, self._stream, self._layout.where)
+            if not 1 <= whole.shape[0] <= self._layout.max_batch:
+                what = f"expected 1 to {self._layout.max_batch} at a time, got {whole.shape[0]}"
+                raise EngineError(what, where=self._layout.where)
             self._copy(whole, self._input, (whole.shape[0], *self._layout.input.shape))
             return whole.shape[0], [whole]
         size = self._layout.input.nbytes
