@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamvision.draw.instances import draw_instances
+from streamvision.draw.label_maps import draw_label_maps, put_legend
 from streamvision.draw.palette import DARK, LINE, RGB, WHITE, ZONE, colour_of, ink_on
 from streamvision.draw.strokes import SHIFT, fixed, point, polyline, stroke_px
 from streamvision.draw.text import label_wh, put_label, text_px
@@ -51,14 +52,15 @@ def annotate(
     """Return a copy of ``rgb`` (h,w,3), of any size, with everything that is known about it.
 
     Tracks, with their masks and keypoints, are coloured by id, plain detections (shown where nothing is tracked) by
-    class. Lost tracks are dashed and faint, tentative ones thin and without a name. ``zones`` are polygons and
-    ``lines`` two points each, 0-1.
+    class; label maps lie below all else. Lost tracks are dashed and faint, tentative ones thin and without a name.
+    ``zones`` are polygons and ``lines`` two points each, 0-1.
     """
     canvas = np.ascontiguousarray(rgb).copy()
     size_wh = (canvas.shape[1], canvas.shape[0])
     px = text_px(size_wh)
     scale = np.divide(size_wh, analysis.info.size_wh, dtype=np.float32)
     items = _items(analysis, scale)
+    legend = draw_label_maps(canvas, analysis.segmentation)
     for name, shape in (zones or {}).items():
         _zone(canvas, name, _scaled(shape, size_wh), px)
     for name, shape in (lines or {}).items():
@@ -73,6 +75,7 @@ def annotate(
     for item in items:
         if item.visible and item.firm:
             _name(canvas, item, px, top)
+    put_legend(canvas, legend, px)
     return canvas
 
 
