@@ -11,11 +11,16 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from streamvision.geometry import iou_matrix
+from streamvision.geometry import box_areas, iou_matrix
 from streamvision.types import Float32, Int32
 
 _BLOCK = 512
 """Boxes that compete at a time: their matrix of pairs fits a processor's cache."""
+_FEW = 64
+"""Fewer boxes than this are quickest as one matrix of all pairs, whatever their classes."""
+_SPARSE = 8
+"""A list of pairs beats the matrix where it is so many times shorter, because it has to gather what it compares."""
+_MAX_PAIRS = 1 << 15
 
 
 def best_first(score: Float32, limit: int) -> NDArray[np.intp]:
@@ -30,6 +35,9 @@ def nms(xyxy: Float32, class_id: Int32 | None, iou: float, limit: int | None = N
     ``class_id`` all boxes compete. With ``limit`` only the first so many survivors are looked for. Boxes are taken in
     blocks, so that thousands of them need neither the memory nor the time of one matrix of all pairs.
     """
+    pairs = None if class_id is None or len(xyxy) < _FEW else _pairs_within(class_id)
+    if pairs is not None:
+        return _survivors_of(xyxy, *pairs, iou)[:limit]
     if len(xyxy) <= _BLOCK:
         return _survivors(xyxy, class_id, iou)[:limit]
     found = np.empty(0, np.intp)
@@ -69,3 +77,39 @@ def _survivors(xyxy: Float32, class_id: Int32 | None, iou: float) -> NDArray[np.
         if np.array_equal(settled, alive):
             return np.flatnonzero(alive)
         alive = settled
+
+
+def _pairs_within(class_id: Int32) -> tuple[NDArray[np.intp], NDArray[np.intp]] | None:
+    """Return every pair (better, worse) of one class, or None if there are so many that a matrix is quicker."""
+    order = np.argsort(class_id, kind="stable")
+    grouped = class_id[order]
+    starts = np.flatnonzero(np.concatenate(([True], grouped[1:] != grouped[:-1])))
+    start = np.repeat(starts, np.diff(np.append(starts, len(order))))
+    rank = np.arange(len(order)) - start
+    count = int(rank.sum())
+    if count > min(_MAX_PAIRS, len(order) ** 2 // _SPARSE):
+        return None
+    first = np.repeat(start - np.cumsum(rank) + rank, rank)
+    return order[first + np.arange(count)], order[np.repeat(np.arange(len(order)), rank)]
+
+
+def _survivors_of(xyxy: Float32, better: NDArray[np.intp], worse: NDArray[np.intp], iou: float) -> NDArray[np.intp]:
+    """Do the work of `nms` where only these pairs compete."""
+    beats = _pair_iou(xyxy.T.take(better, axis=1), xyxy.T.take(worse, axis=1)) > iou
+    better, worse = better[beats], worse[beats]
+    alive = np.ones(len(xyxy), np.bool_)
+    alive[worse] = False
+    while True:
+        settled = np.ones(len(xyxy), np.bool_)
+        settled[worse[alive[better]]] = False
+        if np.array_equal(settled, alive):
+            return np.flatnonzero(alive)
+        alive = settled
+
+
+def _pair_iou(a: Float32, b: Float32) -> Float32:
+    """Return the overlap (P,) of boxes (4,P) with boxes (4,P); see `geometry.iou_matrix`."""
+    sides = np.maximum(np.minimum(a[2:], b[2:]) - np.maximum(a[:2], b[:2]), 0)
+    shared = sides[0] * sides[1]
+    union = box_areas(a.T) + box_areas(b.T) - shared
+    return np.asarray(shared / np.maximum(union, np.finfo(np.float32).smallest_subnormal), np.float32)

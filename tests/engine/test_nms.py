@@ -1,10 +1,12 @@
 from fractions import Fraction
 
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamvision.engine.nms import best_first, nms
+from streamvision.geometry import iou_matrix
 
 Box = tuple[int, int, int, int]
 
@@ -42,6 +44,22 @@ def test_equals_the_scalar_algorithm(rows: list[tuple[Box, int]], iou: Fraction)
     class_id = np.array(classes, np.int32)
     assert nms(xyxy, class_id, float(iou)).tolist() == scalar_nms(boxes, classes, iou)
     assert nms(xyxy, None, float(iou)).tolist() == scalar_nms(boxes, [0] * len(boxes), iou)
+
+
+@pytest.mark.parametrize("classes", [1, 3, 40, 5000])
+@pytest.mark.parametrize("count", [70, 513, 1300])
+@pytest.mark.parametrize("limit", [None, 0, 25, 10_000])
+def test_many_boxes_are_judged_like_few(count: int, classes: int, limit: int | None) -> None:
+    rng = np.random.default_rng(count * classes)
+    low = rng.integers(0, 100, (count, 2))
+    boxes = np.concatenate((low, low + rng.integers(1, 60, (count, 2))), axis=1).astype(np.float32)
+    class_id = rng.integers(0, classes, count).astype(np.int32)
+    overlaps = (iou_matrix(boxes, boxes) > 0.45) & (class_id[:, None] == class_id)
+    kept: list[int] = []
+    for index in range(count):
+        if not overlaps[kept, index].any():
+            kept.append(index)
+    assert nms(boxes, class_id, 0.45, limit).tolist() == kept[:limit]
 
 
 def test_a_long_chain_of_overlaps_is_settled_link_by_link() -> None:
