@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TextIO
 import typer
 
 from streamvision.cli._files import spare
+from streamvision.cli._maps import shares
 from streamvision.cli._objects import described
 from streamvision.cli.probe import Transport
 
@@ -39,7 +40,7 @@ def detect(
     seconds: Annotated[float | None, typer.Option(min=0.0, help="Stop after so much of the stream.")] = None,
     backend: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
     transport: Annotated[Transport | None, typer.Option(help="For RTSP; tcp unless given.")] = None,
-    masks: Annotated[bool, typer.Option("--masks", help="Write masks, too, as COCO run lengths.")] = False,
+    masks: Annotated[bool, typer.Option("--masks", help="Write masks or label maps, too, as COCO run lengths.")] = False,
 ) -> None:
     """Detect (and follow) what a source shows, without a configuration.
 
@@ -71,7 +72,7 @@ def detect(
 def _check(manifest: Manifest, masks: bool) -> None:
     from streamvision.errors import UsageError
 
-    if masks and manifest.task != "instance_segmentation":
+    if masks and manifest.task not in ("instance_segmentation", "semantic_segmentation"):
         raise UsageError(
             f"a network for {manifest.task} makes no masks", where=manifest.name, remedy="leave --masks out"
         )
@@ -134,6 +135,8 @@ class _Report:
         self.pictures += 1
         if self._lines is not None:
             line = self._line(analysis) | _classification(inferred.perception, self._labels)
+            if analysis.segmentation:
+                line["segmentation"] = [shares(found, with_rle=self._with_rle) for found in analysis.segmentation]
             self._lines.write(json.dumps(line) + "\n")
         if self._video is not None:
             self._draw(inferred, analysis)
