@@ -294,10 +294,11 @@ def test_metadata_is_read_and_never_executed(text: str, value: object) -> None:
     assert found == value or (value is None and isinstance(found, list))
 
 
-def test_raw_boxes_lie_near_nought_and_decoded_ones_near_their_cells() -> None:
+@pytest.mark.parametrize("spread", [0.0, 1.0, 100.0])
+def test_decoded_boxes_lie_where_their_cells_are_and_raw_ones_do_not(spread: float) -> None:
     rng = np.random.default_rng(0)
     grid, stride = anchor_grid((640, 640), (8, 16, 32))
-    raw = rng.normal(0.5, 1, (len(grid), 4)).astype(np.float32)
-    decoded = np.concatenate(((raw[:, :2] + grid) * stride, raw[:, 2:]), axis=1)
+    raw = rng.normal(0.5, spread, (len(grid), 4)).astype(np.float32)
+    decoded = np.concatenate(((raw[:, :2] / max(spread, 1) + grid) * stride, raw[:, 2:]), axis=1)
     assert boxes_are_raw(raw, (640, 640), (8, 16, 32))
     assert not boxes_are_raw(decoded, (640, 640), (8, 16, 32))

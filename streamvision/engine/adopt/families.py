@@ -20,6 +20,8 @@ from streamvision.types import Float32
 _STRIDES: Final = ((8, 16, 32), (8, 16, 32, 64))
 _PER_CELL: Final = 3
 """Anchors that v5 and v7 have in each cell; anchor-free networks have one."""
+_FOLLOWS: Final = 0.9
+"""Correlation from which on boxes are taken to be where their cells are."""
 COCO_NUMBERS: Final = 90
 """How many labels a list has that keeps COCO's own numbers, which begin with 1."""
 
@@ -196,11 +198,13 @@ def _one_per_cell(seen: Seen, width: int, labels: Sequence[str]) -> Guess:
 
 
 def boxes_are_raw(rows: Float32, size_wh: tuple[int, int], strides: Sequence[int]) -> bool:
-    """Tell whether centres (N,2) lie near 0, as parts of a cell do, or near their own cell, as pixels do."""
+    """Tell whether centres (N,2) know nothing of their cells, as offsets do, or follow them, as pixels do."""
     grid, stride = anchor_grid(size_wh, strides)
-    raw = np.abs(rows[:, :2] - 0.5).max(axis=1)
-    decoded = np.abs(rows[:, :2] / stride - grid - 0.5).max(axis=1)
-    return bool(np.median(raw) < np.median(decoded))
+    cells = ((grid + 0.5) * stride).astype(np.float64)
+    centres = rows[:, :2].astype(np.float64)
+    cells, centres = cells - cells.mean(axis=0), centres - centres.mean(axis=0)
+    spread = np.sqrt((cells**2).sum(axis=0) * (centres**2).sum(axis=0))
+    return not bool(((cells * centres).sum(axis=0) > _FOLLOWS * spread).all() and spread.all())
 
 
 def _scores(seen: Seen, labels: Sequence[str]) -> Guess | None:
