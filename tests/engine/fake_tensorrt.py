@@ -23,6 +23,7 @@ from streamvision.engine.backends.tensorrt import TensorRtBackend
 from streamvision.engine.backends.tensorrt.cuda import Cuda
 
 Step = Callable[[], object]
+DAMAGED = b"not what was measured"
 COPIES = IntEnum("COPIES", {"cudaMemcpyHostToDevice": 1, "cudaMemcpyDeviceToHost": 2, "cudaMemcpyDeviceToDevice": 3})
 
 
@@ -236,6 +237,16 @@ def fake_backend(gpus: int = 1) -> Any:
     return OnFakes
 
 
+class TimingCache:
+    """Grows by one byte whenever it is saved."""
+
+    def __init__(self, known: bytes) -> None:
+        self._known = known
+
+    def serialize(self) -> bytes:
+        return self._known + b"."
+
+
 class FakeBuilder:
     def create_network(self, flags: int) -> Any:
         return SimpleNamespace(model=None)
@@ -244,6 +255,8 @@ class FakeBuilder:
         config = SimpleNamespace(profile=None, workspace=None)
         config.add_optimization_profile = lambda profile: setattr(config, "profile", profile)
         config.set_memory_pool_limit = lambda pool, size: setattr(config, "workspace", size)
+        config.create_timing_cache = lambda known: None if known == DAMAGED else TimingCache(known)
+        config.set_timing_cache = lambda cache, ignore_mismatch: None
         return config
 
     def create_optimization_profile(self) -> Any:

@@ -28,7 +28,7 @@ from streamvision.errors import (
     StreamvisionError,
 )
 from tests.engine import networks
-from tests.engine.fake_tensorrt import fake_backend
+from tests.engine.fake_tensorrt import DAMAGED, fake_backend
 
 WAIT_S = 20
 SIZE = (6, 4)
@@ -391,3 +391,16 @@ def test_batches_come_back_in_order_while_several_are_in_flight(make: Make) -> N
     futures: list[Future[Any]] = [backend.submit(shown[start : start + 3]) for start in range(0, 48, 3)]
     echoed = np.concatenate([future.result(WAIT_S)[0] for future in futures])
     np.testing.assert_array_equal(echoed, np.stack(shown).transpose(0, 3, 1, 2))
+
+
+def test_measurements_are_kept_in_a_file_and_a_damaged_one_is_made_anew(tmp_path: Path) -> None:
+    plugin = fake_backend()
+    cache = tmp_path / "timings"
+    network = networks.network(networks.echo(tmp_path / "net.onnx", ["n", 3, 4, 6]), size=SIZE)
+    for expected in (b".", b".."):
+        plugin.compile(network, plugin.Options(timing_cache=cache))
+        assert cache.read_bytes() == expected
+    cache.write_bytes(DAMAGED)
+    plugin.compile(network, plugin.Options(timing_cache=cache))
+    assert cache.read_bytes() == b"."
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["net.onnx", "timings"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from streamvision.engine.backends import Network, Progress
 from streamvision.engine.backends.tensorrt import prepare
-from streamvision.engine.backends.tensorrt.library import Said, logger, monitor
+from streamvision.engine.backends.tensorrt.library import RTX, Said, logger, monitor
 from streamvision.engine.backends.tensorrt.options import Options
 from streamvision.errors import BackendUnavailable, EngineError
 
@@ -41,7 +41,7 @@ def build(trt: Any, network: Network, options: Options, progress: Progress | Non
     watcher = monitor(trt, progress) if progress else None
     if watcher is not None:
         config.progress_monitor = watcher
-    cache = _timing_cache(config, options.timing_cache)
+    cache = _timing_cache(trt, config, options.timing_cache)
     plan = builder.build_serialized_network(definition, config)
     if plan is None:
         raise EngineError(f"TensorRT cannot compile {network.path}: {said.text()}", where=network.model)
@@ -107,9 +107,9 @@ def _configuration(trt: Any, builder: Any, definition: Any, max_batch: int, opti
     return config
 
 
-def _timing_cache(config: Any, path: Path | None) -> Any:
-    """Give the builder what earlier builds measured; None where that is not wanted or not known to this version."""
-    if path is None or not hasattr(config, "create_timing_cache"):
+def _timing_cache(trt: Any, config: Any, path: Path | None) -> Any:
+    """Give the builder what earlier builds measured; None where that is not wanted, or nothing is measured."""
+    if path is None or trt.__name__ == RTX:
         return None
     try:
         known = path.read_bytes()

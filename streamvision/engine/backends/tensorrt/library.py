@@ -11,7 +11,8 @@ import structlog
 
 from streamvision.errors import BackendUnavailable
 
-MODULES = ("tensorrt", "tensorrt_rtx")
+RTX = "tensorrt_rtx"
+MODULES = ("tensorrt", RTX)
 """TensorRT, and TensorRT for RTX: the same interface. The first that can be imported is used."""
 _KEPT_LINES = 20
 

@@ -16,7 +16,8 @@ class Options(BaseModel):
     ``contexts``: batches in the GPU at the same time. ``batch``: the largest batch, by default what the model's
     ``max_batch`` says; ``opt_batch``: the one to be fastest at, by default the largest. ``cuda_graphs``: record the
     launches of each batch size once and repeat them with one call. ``workspace_mb``: memory that layers may use while
-    they compute. ``timing_cache``: a file that keeps what was measured while compiling. ``device``: which GPU.
+    they compute. ``timing_cache``: a file that keeps what was measured while compiling (TensorRT for RTX measures
+    nothing). ``device``: which GPU.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
