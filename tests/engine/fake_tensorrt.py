@@ -187,6 +187,9 @@ class FakeTensorRt:
         INPUT = 1
         OUTPUT = 2
 
+    class BuilderFlag(IntEnum):
+        TF32 = 7
+
     class MemoryPoolType(IntEnum):
         WORKSPACE = 0
 
@@ -252,7 +255,7 @@ class FakeBuilder:
         return SimpleNamespace(model=None)
 
     def create_builder_config(self) -> Any:
-        config = SimpleNamespace(profile=None, workspace=None)
+        config = SimpleNamespace(profile=None, workspace=None, clear_flag=lambda flag: None)
         config.add_optimization_profile = lambda profile: setattr(config, "profile", profile)
         config.set_memory_pool_limit = lambda pool, size: setattr(config, "workspace", size)
         config.create_timing_cache = lambda known: None if known == DAMAGED else TimingCache(known)

@@ -359,7 +359,7 @@ def test_identity_tells_gpus_and_profiles_apart() -> None:
     identity = plugin.identity()
     assert identity["device"] == "Fake GPU"
     assert (identity["compute_capability"], identity["driver"]) == ("8.9", "13.0")
-    for other in ({"batch": 3}, {"opt_batch": 3}, {"workspace_mb": 64}):
+    for other in ({"batch": 3}, {"opt_batch": 3}, {"workspace_mb": 64}, {"tf32": True}):
         assert plugin.identity(plugin.Options(**other)) != identity
     for same in ({"contexts": 7}, {"cuda_graphs": False}):
         assert plugin.identity(plugin.Options(**same)) == identity

@@ -49,7 +49,9 @@ def test_a_second_stage_compiles(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dims", [["n", 3, "h", "w"], ["n", 3, 4, 6]], ids=str)
 def test_open_dimensions_are_closed(tmp_path: Path, dims: list[Any]) -> None:
     path = networks.echo(tmp_path / "net.onnx", dims)
-    TensorRtBackend.compile(networks.network(path, size=SIZE), Options(batch=4, opt_batch=2, workspace_mb=64))
+    TensorRtBackend.compile(
+        networks.network(path, size=SIZE), Options(batch=4, opt_batch=2, workspace_mb=64, tf32=True)
+    )
 
 
 def test_progress_goes_up_to_one(tmp_path: Path) -> None:

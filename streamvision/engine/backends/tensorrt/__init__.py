@@ -77,6 +77,7 @@ class TensorRtBackend:
             "compute_capability": gpu.capability,
             "driver": gpu.driver,
             "batch": f"{options.batch or 'auto'}, best at {options.opt_batch or 'most'}",
+            "tf32": str(options.tf32),
             "workspace_mb": str(options.workspace_mb or "all"),
         }
 

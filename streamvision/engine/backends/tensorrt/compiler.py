@@ -95,6 +95,8 @@ def _fault(error: Any) -> str:
 
 def _configuration(trt: Any, builder: Any, definition: Any, max_batch: int, options: Options) -> Any:
     config = builder.create_builder_config()
+    if not options.tf32:
+        config.clear_flag(trt.BuilderFlag.TF32)  # is set by default
     if options.workspace_mb is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb * _MEGABYTE)
     if max_batch > 1:

@@ -17,7 +17,7 @@ class Options(BaseModel):
     ``max_batch`` says; ``opt_batch``: the one to be fastest at, by default the largest. ``cuda_graphs``: record the
     launches of each batch size once and repeat them with one call. ``workspace_mb``: memory that layers may use while
     they compute. ``timing_cache``: a file that keeps what was measured while compiling (TensorRT for RTX measures
-    nothing). ``device``: which GPU.
+    nothing). ``tf32``: compute fp32 convolutions faster with ten bits of fraction. ``device``: which GPU.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -28,4 +28,5 @@ class Options(BaseModel):
     cuda_graphs: bool = True
     workspace_mb: Count | None = None
     timing_cache: Path | None = None
+    tf32: bool = False
     device: Annotated[int, Field(ge=0)] = 0
