@@ -252,6 +252,14 @@ def test_what_a_file_cannot_tell_is_asked_with_the_option_that_answers(tmp_path:
     assert caught.value.exit_code == 2
 
 
+@pytest.mark.parametrize(("first", "column"), [("person", 4), ("pedestrian", 3)])
+def test_networks_that_keep_coco_s_numbers_begin_with_1(tmp_path: Path, first: str, column: int) -> None:
+    labels = (first, *(f"class {number}" for number in range(89)))
+    path = make(tmp_path, outputs={"dets": BOX, "labels": queries(91, column)})
+    model = propose(path, "toy", Stated(labels)).manifest
+    assert try_out(path, model, [GRAY])[0].detections.class_id.tolist() == [3]
+
+
 def test_a_file_that_is_no_network_is_told_before_anything_else(tmp_path: Path) -> None:
     path = tmp_path / "toy.onnx"
     path.write_bytes(b"PK\x03\x04 rather a zip file")

@@ -109,7 +109,7 @@ def _detr(seen: Seen, labels: Sequence[str]) -> Guess | None:
 
 
 def _school(names: Sequence[str], columns: int, labels: Sequence[str], task: str) -> Guess:
-    first = 1 if len(labels) == COCO_NUMBERS else 0
+    first = 1 if len(labels) == COCO_NUMBERS and labels[0] == "person" else 0
     spare = columns - first - len(labels)
     guess = Guess("DETR-style", "detr", columns - first, colour="rgb", task=task, options={"first_class": first})
     if {"dets", "labels"} <= set(names):
