@@ -21,9 +21,9 @@ def check(
     Example: streamvision check /etc/streamvision/config.yaml
     """
     from streamvision.config import load_settings
-    from streamvision.engine.manifest import labels_of
+    from streamvision.engine.manifest import labels_of, maps_of
 
-    settings = load_settings(config, labels_of=labels_of)
+    settings = load_settings(config, labels_of=labels_of, maps_of=maps_of)
     typer.echo(f"{config}: OK")
     for line in _summary(settings):
         typer.echo(line)

@@ -24,11 +24,11 @@ def demo(
     """
     from streamvision.cli._daemon import run_settings
     from streamvision.config import Settings, load_settings, server_at
-    from streamvision.engine.manifest import labels_of
+    from streamvision.engine.manifest import labels_of, maps_of
     from streamvision.resources import shipped
 
     def read() -> Settings:
-        return load_settings(shipped("configs") / "demo.yaml", labels_of=labels_of)
+        return load_settings(shipped("configs") / "demo.yaml", labels_of=labels_of, maps_of=maps_of)
 
     server = server_at(listen, where="--listen")
     settings = read()

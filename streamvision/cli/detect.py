@@ -40,7 +40,7 @@ def detect(
     seconds: Annotated[float | None, typer.Option(min=0.0, help="Stop after so much of the stream.")] = None,
     backend: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
     transport: Annotated[Transport | None, typer.Option(help="For RTSP; tcp unless given.")] = None,
-    masks: Annotated[bool, typer.Option("--masks", help="Write masks or label maps, too, as COCO run lengths.")] = False,
+    masks: Annotated[bool, typer.Option("--masks", help="Write masks, too, as COCO run lengths.")] = False,
 ) -> None:
     """Detect (and follow) what a source shows, without a configuration.
 

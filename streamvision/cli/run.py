@@ -19,6 +19,9 @@ def run(
     """
     from streamvision.cli._daemon import run_settings
     from streamvision.config import load_settings
-    from streamvision.engine.manifest import labels_of
+    from streamvision.engine.manifest import labels_of, maps_of
 
-    run_settings(load_settings(config, labels_of=labels_of), reread=lambda: load_settings(config, labels_of=labels_of))
+    run_settings(
+        load_settings(config, labels_of=labels_of, maps_of=maps_of),
+        reread=lambda: load_settings(config, labels_of=labels_of, maps_of=maps_of),
+    )

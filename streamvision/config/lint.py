@@ -20,8 +20,17 @@ _SHAPES: tuple[tuple[str, int, Callable[[Points], str | None]], ...] = (
 _REFERENCES = (("zone", "zones"), ("line", "lines"))
 
 
-def lint_stream(document: Document, stream: dict[str, Any], path: Path, labels: Collection[str] | None) -> None:
-    """Note shapes that can never work, and zones, lines and classes that rules name but nothing defines."""
+def lint_stream(
+    document: Document,
+    stream: dict[str, Any],
+    path: Path,
+    labels: Collection[str] | None,
+    map_readers: Collection[str] = (),
+) -> None:
+    """Note shapes that can never work, and zones, lines and classes that rules name but nothing defines.
+
+    The classes of rules of the types ``map_readers`` are none of ``labels``: see `label_maps`.
+    """
     for section, least, problem_of in _SHAPES:
         for name, shape in _entries(stream.get(section)):
             points = _points(shape)
@@ -33,7 +42,8 @@ def lint_stream(document: Document, stream: dict[str, Any], path: Path, labels: 
     rules = stream.get("rules")
     for index, rule in enumerate(rules if isinstance(rules, list) else ()):
         if isinstance(rule, dict):
-            _lint_rule(document, stream, rule, (*path, "rules", index), labels)
+            own = None if rule.get("type") in map_readers else labels
+            _lint_rule(document, stream, rule, (*path, "rules", index), own)
 
 
 def _lint_rule(

@@ -12,6 +12,7 @@ from pydantic import BaseModel, field_validator
 
 from streamvision import plugins
 from streamvision.config.document import MAX_BYTES, Document, Path, read_document
+from streamvision.config.label_maps import Maps, lint_label_maps, map_readers
 from streamvision.config.lint import lint_seconds, lint_stream
 from streamvision.config.secrets import Expander
 from streamvision.config.settings import (
@@ -31,6 +32,7 @@ from streamvision.config.validate import nearest, validate
 from streamvision.errors import ConfigError, PluginError, Problem, StreamvisionError
 
 LabelsOf = Callable[[str], Collection[str] | None]
+MapsOf = Callable[[str], Maps | None]
 LoadPlugin = Callable[[plugins.Kind, str], Any]
 
 DEFAULT_TRACKER = "bytetrack"
@@ -43,18 +45,20 @@ def load_settings(
     *,
     env: Mapping[str, str] = os.environ,
     labels_of: LabelsOf | None = None,
+    maps_of: MapsOf | None = None,
     load_plugin: LoadPlugin = plugins.load,
 ) -> Settings:
     """Read and validate a configuration file.
 
-    ``labels_of`` tells a manifest's class names (None: unknown), so that rules' classes can be checked; it may
-    raise a `StreamvisionError`. Raises `ConfigError` with every problem in file order.
+    ``labels_of`` tells a manifest's class names (None: unknown), so that rules' classes can be checked, ``maps_of``
+    those of its label maps; they may raise a `StreamvisionError`. Raises `ConfigError` with every problem in file
+    order.
     """
     document = _read(path)
     settings = None
     if document.data is not None:
         Expander(document, env).expand()
-        settings = _Loader(document, FilePath(path).absolute().parent, env, labels_of, load_plugin).settings()
+        settings = _Loader(document, FilePath(path).absolute().parent, env, labels_of, maps_of, load_plugin).settings()
     if settings is None:
         raise _refusal(document)
     return settings
@@ -130,12 +134,14 @@ class _Loader:
         folder: FilePath,
         env: Mapping[str, str],
         labels_of: LabelsOf | None,
+        maps_of: MapsOf | None,
         load_plugin: LoadPlugin,
     ) -> None:
         self._document = document
         self._folder = folder
         self._env = env
         self._labels_of = labels_of
+        self._maps_of = maps_of
         self._load_plugin = load_plugin
 
     def settings(self) -> Settings | None:
@@ -234,6 +240,12 @@ class _Loader:
             self._document.problem(("models", name, "manifest"), error.what, error.remedy or "")
             return None
 
+    def _maps(self, model: ModelSettings | None) -> Maps | None:
+        try:
+            return self._maps_of(model.manifest) if self._maps_of and model else None
+        except StreamvisionError:
+            return None  # told where its labels were asked for
+
     def _stream(
         self,
         entry: Any,
@@ -255,7 +267,9 @@ class _Loader:
         tracker = self._tracker(entry.get("tracker"), (*path, "tracker"))
         rules = self._rules(entry.get("rules"), (*path, "rules"))
         model = self._model_of(entry.get("model"), path, models)
-        lint_stream(self._document, entry, path, labels.get(model))
+        readers = map_readers(entry, lambda kind: self._load_plugin("rule", kind))
+        lint_stream(self._document, entry, path, labels.get(model), readers)
+        lint_label_maps(self._document, entry, path, self._maps(models.get(model)), readers)
         lint_seconds(self._document, entry, path, model, labels)
         if stream is None or source is None or tracker is None:
             return None

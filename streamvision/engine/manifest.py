@@ -292,6 +292,11 @@ def labels_of(name_or_path: str) -> tuple[str, ...]:
     return load(name_or_path).labels
 
 
+def maps_of(name_or_path: str) -> dict[str, tuple[str, ...]]:
+    """Return the classes of each label map that a model makes. Raises `ManifestError`."""
+    return load(name_or_path).segmentation
+
+
 def _parse(path: Path) -> CommentedMap:
     try:
         if path.stat().st_size > _MAX_BYTES:
