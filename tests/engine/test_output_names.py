@@ -13,7 +13,7 @@ from streamvision import plugins
 from tests.engine import networks
 
 ENDS: dict[str, list[Any]] = {
-    "reshaped to the same": [helper.make_node("Sigmoid", ["x"], ["aa"]), helper.make_node("Reshape", ["aa", "s"], ["zz"])],
+    "reshaped last": [helper.make_node("Sigmoid", ["x"], ["aa"]), helper.make_node("Reshape", ["aa", "s"], ["zz"])],
     "another name": [helper.make_node("Sigmoid", ["x"], ["aa"]), helper.make_node("Identity", ["aa"], ["zz"])],
     "activated last": [helper.make_node("Reshape", ["x", "s"], ["aa"]), helper.make_node("Sigmoid", ["aa"], ["zz"])],
 }  # fmt: skip
