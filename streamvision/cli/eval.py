@@ -48,7 +48,7 @@ def evaluate(
     truth = _read_truth(annotations)
     manifest = load(model)
     categories = _categories(truth, manifest.labels, annotations)
-    limits = {} if manifest.decoder is None else {"min_score": _MIN_SCORE, "max_detections": _MAX_DETECTIONS}
+    limits = {} if manifest.kind == "motion" else {"min_score": _MIN_SCORE, "max_detections": _MAX_DETECTIONS}
     engine = build_engine(
         manifest, backend=backend, precision=precision, decoder_options=limits, calibration=calibration
     )

@@ -38,7 +38,7 @@ class Seer:
         """Raises `ManifestError` for a network that has no such outputs."""
         features, objectness, proposals = (_series(network, kind) for kind in ("features", "objectness", "proposals"))
         shapes = [network.output_shapes[index] for index in features]
-        if not shapes or any(len(shape) != 4 or shape[3] != shapes[0][3] for shape in shapes):
+        if not shapes or any(len(shape) != 4 or min(shape) < 1 or shape[3] != shapes[0][3] for shape in shapes):
             raise mismatch(
                 model, "the first stage has no outputs features_0 ... of (1, height, width, channels)", network
             )
