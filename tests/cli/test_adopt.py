@@ -140,6 +140,12 @@ def test_hostile_files_leave_nothing_behind(
     assert kept(shelf_folder) == []
 
 
+def test_a_file_that_is_not_there_is_a_wrong_argument(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in (tmp_path / "nothing.onnx", tmp_path):
+        assert run("models", "add", path, "--name", "gate") == 2
+        assert "there is no such file" in capsys.readouterr().err
+
+
 def test_a_name_is_given_once(toy: Path, shelf_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("models", "add", toy, "--name", "gate") == 0
     before = kept(shelf_folder)

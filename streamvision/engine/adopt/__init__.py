@@ -70,6 +70,8 @@ def propose(path: Path, name: str, stated: Stated) -> Proposal:
     Raises `EngineError` for a file that is no network or cannot be run, `UsageError` that names every question which
     the file leaves open, with the option that answers it.
     """
+    if not path.is_file():
+        raise UsageError("there is no such file", where=str(path), remedy="give the path of an ONNX file")
     facts = onnx_file.check(path)
     picture = picture_input(facts, stated.size_wh)
     seen = look(facts, ModelInput(**picture))
