@@ -51,10 +51,8 @@ STAGE_ALLOWANCE_S = 20.0
 CAPTURE_ALLOWANCE_S = 60.0
 """The same for captures, whose opening waits for the network by its own deadlines."""
 
-
 SINK_ALLOWANCE_S = 120.0
 """The same for sinks, which may have to wait for the outside."""
-
 
 CAPTURE_END_S = 4.0
 """How long captures are given to end; a read from a silent camera may take longer, and is not waited for."""
@@ -95,8 +93,7 @@ class Pipeline:
         rng: random.Random | None = None,
         workshop: Workshop | None = None,
     ) -> None:
-        """Nothing runs before `start`; ``rng`` is what the back-off's jitter is drawn from; ``workshop`` is where
-        engines come from."""
+        """Nothing runs before `start`; ``rng`` draws the back-off's jitter; ``workshop`` makes the engines."""
         self.settings = settings
         self.store = store
         self.metrics = metrics
@@ -111,6 +108,7 @@ class Pipeline:
         self._viewer = viewer
         self._rng = rng or random.Random()
         self._workshop = workshop or Workshop()
+        self._servings: list[Serving] = []
         self._inlets: dict[str, Channel[Frame]] = {}
         self._analysers: dict[str, StreamAnalyser] = {}
         self._analysis = AnalysisStage(self._analysers, store.append, self._publish, clock, self.heartbeats.beat)
@@ -183,6 +181,11 @@ class Pipeline:
         return next((stage.crashed for stage in stages if stage.crashed is not None), None)
 
     @property
+    def compiling(self) -> bool:
+        """Whether an engine is being built at this moment, which nothing can interrupt."""
+        return not all(serving.join(0) for serving in self._servings)
+
+    @property
     def failure(self) -> StreamvisionError | None:
         """Why a finite source could not be read to its end, if one could not."""
         return next((capture.failed for capture in self.captures.values() if capture.failed is not None), None)
@@ -232,11 +235,10 @@ class Pipeline:
         return Lane(manifest, engine, batcher, runner)
 
     def _serving(self, name: str, manifest: Manifest, model: ModelSettings) -> Serving:
-        order = Order(
-            model.backend, model.precision, model.options, max_batch=model.max_batch,
-            calibration=calibration_of(Path(model.calibration)) if model.calibration else None,
-        )  # fmt: skip
-        return Serving(manifest, order, self._workshop, self.metrics.engine(name))
+        pictures = calibration_of(Path(model.calibration)) if model.calibration else None
+        order = Order(model.backend, model.precision, model.options, calibration=pictures, max_batch=model.max_batch)
+        self._servings.append(Serving(manifest, order, self._workshop, self.metrics.engine(name)))
+        return self._servings[-1]
 
     def _capture(self, stream: StreamSettings, lane: Lane) -> StreamCapture:
         stats = self.metrics.stream(stream.id)
@@ -394,4 +396,4 @@ def _wants_gate(stream: StreamSettings, manifest: Manifest, *, live: bool) -> bo
     """A gate saves inference; background subtraction needs every picture, and a file's every picture is wanted."""
     if stream.motion_gate != "auto":
         return stream.motion_gate == "on"
-    return live and manifest.kind == "network"
+    return live and manifest.kind != "motion" and manifest.options.get("regions") != "motion"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 
@@ -50,10 +52,20 @@ def run_settings(settings: Settings, reread: Callable[[], Settings]) -> None:
         page = f"http://{server.listen.rpartition(':')[0]}:{web.port}/"
         log.info("started", version=__version__, page=page, streams=len(settings.streams))
         code = serve(pipeline, Notifier.from_environment(), Signals(), lambda: _check_again(reread))
+    if pipeline.compiling:
+        _leave(pipeline.failure.exit_code if pipeline.failure else code)
     if pipeline.failure is not None:
         raise pipeline.failure
     if code:
         raise typer.Exit(code)
+
+
+def _leave(code: int) -> None:
+    """End at once: a compiler's own threads are at work, and the interpreter would crash when it ends under them."""
+    log.info("left an engine half built; it is built at the next start")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _tokens(server: ServerSettings) -> Tokens:

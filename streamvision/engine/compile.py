@@ -30,7 +30,7 @@ from streamvision.engine.models import sha256_of
 from streamvision.errors import EngineError, StaleEngine, UsageError
 from streamvision.types import InputSpec, UInt8
 
-CALIBRATION_PICTURES = 128
+CALIBRATION_PICTURES = 100
 """More of them change an int8 network's ranges no further, and cost time."""
 
 _log = structlog.get_logger(__name__)

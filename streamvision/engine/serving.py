@@ -32,18 +32,20 @@ _log = structlog.get_logger(__name__)
 class StreamPictures:
     """Collects pictures as they go to the engine; ``pictures`` waits until there are enough."""
 
-    def __init__(self, spec: InputSpec, count: int = CALIBRATION_PICTURES) -> None:
+    def __init__(
+        self,
+        spec: InputSpec,
+        count: int = CALIBRATION_PICTURES,
+        told: Callable[[int, int], None] = lambda taken, wanted: None,
+    ) -> None:
+        """``told`` hears how many there are of how many."""
+        self._told = told
         one = spec.size_wh[0] * spec.size_wh[1] * 3
         self.wanted = max(8, min(count, CALIBRATION_BYTES // one))
         self._taken: list[UInt8] = []
         self._last_s: dict[tuple[str, int], float] = {}
         self._changed = threading.Condition()
         self._closed = False
-
-    @property
-    def share(self) -> float:
-        """How much has been collected, 0 to 1."""
-        return len(self._taken) / self.wanted
 
     def see(self, batch: Batch) -> None:
         """Take copies of the pictures that are far enough from those before."""
@@ -55,6 +57,7 @@ class StreamPictures:
                 if frame.info.media_s - self._last_s.get(stream, float("-inf")) >= APART_S:
                     self._last_s[stream] = frame.info.media_s
                     self._taken.append(frame.pixels.copy())
+            self._told(min(len(self._taken), self.wanted), self.wanted)
             self._changed.notify_all()
 
     def pictures(self, _: InputSpec) -> Sequence[UInt8]:
@@ -87,7 +90,7 @@ class Serving:
         self._follower: Callable[[Engine], None] = lambda _: None
         self._pictures: StreamPictures | None = None
         if order.numbers == "int8" and order.calibration is None:
-            self._pictures = StreamPictures(manifest.input.spec())
+            self._pictures = StreamPictures(manifest.input.spec(), told=self._collected)
             order = replace(order, calibration=Calibration(FROM_STREAM, self._pictures.pictures))
         self._order = order
         self._engine: SwitchingEngine | None = None
@@ -201,13 +204,19 @@ class Serving:
         what = f"{state} {step.backend}"
         if state == "building":
             what += f", {step.done:.0%}"
-        if self._pictures is not None and self._pictures.share < 1:
-            what += "; collecting pictures to calibrate with"
-        stats.detail = f"{what}; {stats.description} serves meanwhile" if stats.description else what
+        self._detail(what)
         logged = (state, step.backend, int(step.done * 4))
         if logged != self._logged and state != "loading":
             self._logged = logged
             _log.info("engine", model=stats.model, state=state, backend=step.backend, done=round(step.done, 2))
+
+    def _collected(self, taken: int, wanted: int) -> None:
+        if self._stats.state == "building":
+            self._detail(f"collecting pictures to calibrate with, {taken} of {wanted}")
+
+    def _detail(self, what: str) -> None:
+        meanwhile = f"; {self._stats.description} serves meanwhile" if self._stats.description else ""
+        self._stats.detail = what + meanwhile
 
     def _start(self, work: Callable[[], None]) -> None:
         self._thread = threading.Thread(target=work, name=f"build-{self._stats.model}", daemon=True)

@@ -270,9 +270,11 @@ def pictures(count: int, *, stream: str = "gate") -> Callable[[StreamPictures], 
 
 
 def test_pictures_to_calibrate_with_come_from_the_streams_not_too_close_together() -> None:
-    collector = StreamPictures(InputSpec(SIZE, Fit.LETTERBOX, Colour.RGB, 114), count=10)
+    told: list[tuple[int, int]] = []
+    spec = InputSpec(SIZE, Fit.LETTERBOX, Colour.RGB, 114)
+    collector = StreamPictures(spec, count=10, told=lambda *numbers: told.append(numbers))
     pictures(10)(collector)
-    assert collector.share == 0.5
+    assert told[-1] == (5, 10)
     waiting: list[Any] = []
     thread = threading.Thread(target=lambda: waiting.extend(collector.pictures(None)))  # type: ignore[arg-type]
     thread.start()
@@ -319,8 +321,9 @@ def test_int8_is_calibrated_with_the_streams_own_pictures_while_float32_serves(t
     serving = Serving(toy, Order(backend="onnxruntime", precision="int8"), shop, stats)
     engine = serving.open()
     assert stats.state == "building"
-    assert "collecting pictures to calibrate with" in stats.detail
     for seq in range(200):
+        if seq == 5:
+            assert stats.detail.startswith("collecting pictures to calibrate with, 5 of 100; toy on ")
         engine.submit(Batch((frame(seq, media_s=float(seq)),))).result(BOUND_S)
     assert serving.join(60)
     assert (stats.state, stats.detail) == ("ready", "")
