@@ -190,6 +190,14 @@ def test_what_a_broken_network_says_is_no_detection(layout: str) -> None:
     assert len(build(output.shape, prototypes.shape).decode([output, prototypes], [NOT_SCALED])[0].detections) == 0
 
 
+def test_a_box_that_is_no_number_is_dropped_with_its_mask(layout: str) -> None:
+    nowhere: Thing = ((math.nan, math.nan, math.nan, math.nan), 0.95, 1, [1.0] * 4)
+    found = decode(layout, [nowhere, SCENE[0]])
+    assert found.class_id.tolist() == [2]
+    assert found.masks is not None
+    assert patch(found.masks, 0, SIZE).area > 100
+
+
 def test_masks_that_are_no_numbers_are_nowhere(layout: str) -> None:
     found = decode(layout, SCENE, prototypes=np.full(PROTOTYPES, np.nan, np.float32))
     assert found.masks is not None
