@@ -4,11 +4,12 @@ import pytest
 
 from streamvision.engine import manifest
 from streamvision.errors import ManifestError
+from streamvision.resources import shipped
 from streamvision.types import Colour, Fit, InputSpec
 from tests.engine.networks import write_manifest
 
 
-@pytest.mark.parametrize("name", manifest.names())
+@pytest.mark.parametrize("name", sorted(path.stem for path in shipped("engines").glob("*.yaml")))
 def test_every_shipped_manifest_is_valid_and_named_like_its_file(name: str) -> None:
     loaded = manifest.load(name)
     assert loaded.name == name
