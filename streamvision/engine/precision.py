@@ -162,9 +162,18 @@ class _Judge:
         spreads: dict[int, float] = {}
         for item, wanted in zip(self._items[:limit], self._wanted[:limit], strict=True):
             for index, (ours, other) in enumerate(zip(wanted, session.run(item), strict=True)):
-                errors[index] = errors.get(index, 0.0) + float(((ours - other) ** 2).sum(dtype=np.float64))
-                spreads[index] = spreads.get(index, 0.0) + float(((ours - ours.mean()) ** 2).sum(dtype=np.float64))
+                error, spread = _squares(ours, other)
+                errors[index] = errors.get(index, 0.0) + error
+                spreads[index] = spreads.get(index, 0.0) + spread
         return max(float(np.sqrt(errors[index] / max(spreads[index], 1e-12))) for index in errors)
+
+
+def _squares(wanted: NDArray[Any], found: NDArray[Any]) -> tuple[float, float]:
+    """Return the squared error of an output and its squared spread; labels are right or wrong, not near or far."""
+    if not np.issubdtype(wanted.dtype, np.floating):
+        return float(np.mean(wanted != found)) ** 2, 1.0
+    error = ((wanted - found) ** 2).sum(dtype=np.float64)
+    return float(error), float(((wanted - wanted.mean()) ** 2).sum(dtype=np.float64))
 
 
 def _load(path: Path) -> ModelProto:

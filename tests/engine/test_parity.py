@@ -226,6 +226,8 @@ def test_raw_outputs_are_compared_where_nothing_is_seen(raw: list[float], ok: bo
     result = verify(FakeEngine(nothing, raw), FakeEngine(nothing, [1, 2, 3]), PICTURES, "detection", "fp32")
     assert result.ok is ok
     assert "raw outputs of 5 pictures" in result.summary()
+    if ok:
+        assert "all the same for different pictures" in result.summary()
 
 
 def test_every_precision_permits_at_least_what_a_finer_one_does() -> None:

@@ -234,6 +234,16 @@ def test_a_loss_above_the_bound_is_refused(model: ModelProto) -> None:
         fit(model, ITEMS, max_loss=1e-6)
 
 
+def test_labels_are_right_or_wrong_and_not_near_or_far(model: ModelProto) -> None:
+    """A network that gives the best class itself: most pictures keep it, so the loss is the share that do not."""
+    model.graph.node.append(helper.make_node("ArgMax", ["g5"], ["best"], axis=1))
+    model.graph.output[0].CopyFrom(helper.make_tensor_value_info("best", TensorProto.INT64, ["n", 1]))
+    del model.graph.node[-2]
+    fitted = fit(model, ITEMS, max_loss=0.5)
+    wrong = [int(outputs(model, item)[0].item() != outputs(fitted.model, item)[0].item()) for item in ITEMS[:4]]
+    assert fitted.loss == pytest.approx(np.sqrt(np.mean(wrong)))
+
+
 def test_the_bias_takes_up_what_rounding_does_to_the_mean(tmp_path: Path) -> None:
     model = onnx.load(small(tmp_path / "a.onnx", shift=0.3))
     layer = layers(model)[1]
