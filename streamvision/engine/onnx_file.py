@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from streamvision.engine.onnx_tensor import MAX_ELEMENTS, TYPES, Tensors, refusal
+from streamvision.engine.onnx_tensor import MAX_ELEMENTS, TYPES, Tensors, printable, refusal
 from streamvision.engine.wire import BYTES, VARINT, BadWire, Field, Wire
 
 MAX_BYTES: Final = (1 << 31) - 1
@@ -36,7 +36,7 @@ class Port:
 
     def __str__(self) -> str:
         sides = "of any shape" if self.shape is None else "x".join("?" if s is None else str(s) for s in self.shape)
-        return f"{self.name} ({self.dtype} {sides})"
+        return printable(f"{self.name} ({self.dtype} {sides})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +159,9 @@ class _Reading:
     def _foreign(self) -> tuple[str, ...]:
         """Return the operators that are not ONNX's own. Raises `EngineError` for those that no backend can know."""
         foreign = {each for each in self._operators - self._functions if each[0] not in ("", "ai.onnx")}
-        unknown = sorted(f"{domain}::{operator}" for domain, operator in foreign if domain not in KNOWN_DOMAINS)
+        unknown = sorted(
+            printable(f"{domain}::{operator}") for domain, operator in foreign if domain not in KNOWN_DOMAINS
+        )
         if unknown:
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
             raise self._tensors.refused(

@@ -179,6 +179,11 @@ class Tensors:
         return refusal(self._path, what, remedy)
 
 
+def printable(text: str) -> str:
+    """Return a name from a file as it may be shown: no control characters, and not endless."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text[:200])
+
+
 def refusal(path: Path, what: str, remedy: str) -> EngineError:
     """Return the error for a file."""
     return EngineError(what, where=str(path), remedy=remedy)

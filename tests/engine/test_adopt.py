@@ -252,6 +252,15 @@ def test_what_a_file_cannot_tell_is_asked_with_the_option_that_answers(tmp_path:
     assert caught.value.exit_code == 2
 
 
+def test_names_in_a_file_do_not_reach_the_terminal_as_commands(tmp_path: Path) -> None:
+    name = "\x1b[31mred\x1b]0;title\x07"
+    for network in ({"outputs": {name: v8()}}, {"outputs": {"y": v8()}, "input_name": name, "shape": [1, 12]}):
+        with pytest.raises(UsageError) as caught:
+            propose(make(tmp_path, **network), "toy", Stated())
+        assert "red" in str(caught.value)
+        assert not {"\x1b", "\x07"} & set(str(caught.value))
+
+
 @pytest.mark.parametrize(("first", "column"), [("person", 4), ("pedestrian", 3)])
 def test_networks_that_keep_coco_s_numbers_begin_with_1(tmp_path: Path, first: str, column: int) -> None:
     labels = (first, *(f"class {number}" for number in range(89)))

@@ -15,6 +15,7 @@ import numpy as np
 
 from streamvision.engine.adopt.look import Seen
 from streamvision.engine.decoders.yolox import anchor_grid
+from streamvision.engine.onnx_tensor import printable
 from streamvision.types import Float32
 
 _STRIDES: Final = ((8, 16, 32), (8, 16, 32, 64))
@@ -69,7 +70,7 @@ def _ultralytics(seen: Seen, labels: Sequence[str]) -> Guess | None:
     task = seen.facts.metadata.get("task", "detect")
     guess = Guess(
         f"Ultralytics {task}", "yolo", len(names), names, colour="rgb", normalise="unit", fit="letterbox",
-        licence=seen.facts.metadata.get("license", "")[:200],
+        licence=printable(seen.facts.metadata.get("license", "")),
     )  # fmt: skip
     shape = seen.shapes[0]
     if task == "segment":

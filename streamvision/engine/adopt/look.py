@@ -14,6 +14,7 @@ from streamvision.engine.backends import Network
 from streamvision.engine.backends.onnxruntime import OnnxRuntimeBackend
 from streamvision.engine.manifest import ModelInput
 from streamvision.engine.onnx_file import OnnxFacts, Port
+from streamvision.engine.onnx_tensor import printable
 from streamvision.errors import UsageError
 from streamvision.types import Colour
 
@@ -38,7 +39,7 @@ class Seen:
     def words(self) -> str:
         """Return the outputs as a person would write them."""
         pairs = zip(self.names, self.shapes, strict=True)
-        return ", ".join(f"{name} {'x'.join(map(str, shape))}" for name, shape in pairs)
+        return ", ".join(f"{printable(name)} {'x'.join(map(str, shape))}" for name, shape in pairs)
 
     def metadata(self, key: str) -> Any:
         """Return a value of the file's metadata, which exporters write as Python literals; None if it is none."""
