@@ -17,6 +17,7 @@ from streamvision.engine.backends.torch.ops import OPERATORS
 from streamvision.errors import EngineError
 
 _STANDARD = ("", "ai.onnx")
+_SET_BY_INPUTS = ("Clip", "Pad", "Resize", "Upsample")
 _TABLE: dict[str, Compute] = {**OPERATORS, **LAYERS}
 
 
@@ -37,11 +38,15 @@ class Graph:
         """Raises `EngineError` that names every operator that is not known."""
         graph = model.graph
         self.outputs = tuple(output.name for output in graph.output)
-        self._weights = {weight.name: _placed(_tensor(weight), device) for weight in graph.initializer}
+        settings = _settings(graph.node)
+        self._weights = {
+            weight.name: _placed(_tensor(weight), "cpu" if weight.name in settings else device)
+            for weight in graph.initializer
+        }
         self.inputs = tuple(value for value in graph.input if value.name not in self._weights)
         opset = next((entry.version for entry in model.opset_import if entry.domain in _STANDARD), 1)
         _check_known(graph.node, where)
-        self._steps = list(_steps(graph.node, opset, {*self.outputs, *self._weights}, device))
+        self._steps = list(_steps(graph.node, opset, {*self.outputs, *self._weights}, settings, device))
 
     def __call__(self, x: Tensor) -> list[Tensor]:
         """Return the outputs in the graph's order."""
@@ -66,14 +71,20 @@ def _check_known(nodes: Any, where: str) -> None:
         )
 
 
-def _steps(nodes: Any, opset: int, kept: set[str], device: Any) -> Iterator[_Step]:
+def _settings(nodes: Any) -> set[str]:
+    """Return the values that only say how to compute: reading them from a GPU would wait for it."""
+    return {name for node in nodes if node.op_type in _SET_BY_INPUTS for name in node.input[1:]}
+
+
+def _steps(nodes: Any, opset: int, kept: set[str], settings: set[str], device: Any) -> Iterator[_Step]:
     last_use = {name: place for place, node in enumerate(nodes) for name in (*node.input, *node.output)}
     finished: dict[int, list[str]] = {}
     for name, place in last_use.items():
         if name and name not in kept:
             finished.setdefault(place, []).append(name)
     for place, proto in enumerate(nodes):
-        attributes = {entry.name: _attribute(entry, device) for entry in proto.attribute}
+        here = "cpu" if settings.intersection(proto.output) else device
+        attributes = {entry.name: _attribute(entry, here) for entry in proto.attribute}
         node = Node(proto.op_type, proto.name, attributes, opset, len(proto.output))
         yield _Step(
             _TABLE[proto.op_type], node, tuple(proto.input), tuple(proto.output), tuple(finished.get(place, ()))
