@@ -6,6 +6,7 @@ Only a mask's own window of the picture is touched.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 
 import cv2
 import numpy as np
@@ -42,14 +43,20 @@ def _scale(canvas: UInt8, source_wh: tuple[int, int]) -> np.ndarray[tuple[int, .
     return np.divide(canvas.shape[1::-1], source_wh, dtype=np.float32)
 
 
+@cache
+def _tint(colour: RGB) -> UInt8:
+    """Return what becomes of each value of each channel (1,256,3) under a colour."""
+    values = np.arange(256)[None, :, None]
+    return np.round(values * (1 - _TINT) + np.array(colour) * _TINT).astype(np.uint8)
+
+
 def _fill(canvas: UInt8, masks: Masks, index: int, colour: RGB, source_wh: tuple[int, int]) -> None:
     seen = patch(masks, index, source_wh, (canvas.shape[1], canvas.shape[0]))
     if not seen.pixels.size:
         return
     (x, y), (height, width) = seen.origin_xy, seen.pixels.shape
     part = canvas[y : y + height, x : x + width]
-    tinted = cv2.addWeighted(part, 1 - _TINT, np.full_like(part, colour), _TINT, 0)
-    cv2.copyTo(tinted, seen.pixels.view(np.uint8), part)
+    cv2.copyTo(cv2.LUT(part, _tint(colour)), seen.pixels.view(np.uint8), part)
 
 
 def _border(canvas: UInt8, masks: Masks, index: int, colour: RGB, source_wh: tuple[int, int]) -> None:
