@@ -1,70 +1,100 @@
-"""``streamvision eval``: how good a detector is, as COCO average precision."""
+"""``streamvision eval``: how good a detector is, as COCO average precision, or a segmenter, as mean IoU."""
 
 from __future__ import annotations
 
 import contextlib
 import io
 import json
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from streamvision.cli._progress import count_bar
+from streamvision.cli._miou import chosen_map, mean_iou, pairs
+from streamvision.cli._pictures import perceptions
 from streamvision.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
+    from streamvision.engine.manifest import Manifest
     from streamvision.interfaces import Engine
-    from streamvision.types import Batch, Detections
+    from streamvision.types import Detections
+
+    Run = Callable[..., Engine]
 
 _MIN_SCORE = 0.001
 """AP asks for the whole curve, so nearly everything is kept."""
 _MAX_DETECTIONS = 100
 """As many per picture as the COCO metric looks at."""
+_UNLABELLED = 255
 _HIGHLIGHTS = {"AP": 0, "AP50": 1, "AP75": 2, "AP_small": 3, "AP_medium": 4, "AP_large": 5}
 
 
 def evaluate(
     model: Annotated[str, typer.Argument(help="A model's name, or the path of its manifest.", show_default=False)],
     images: Annotated[Path, typer.Option(help="The folder of the pictures.", show_default=False)],
-    annotations: Annotated[Path, typer.Option(help="A COCO file of their boxes.", show_default=False)],
+    annotations: Annotated[
+        Path, typer.Option(help="A COCO file of their boxes, or a folder of label pictures.", show_default=False)
+    ],
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the figures there, as JSON.")] = None,
     backend: Annotated[str, typer.Option(help="auto, openvino, onnxruntime, torch or tensorrt.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16, fp16 or int8.")] = "auto",
     calibration: Annotated[Path | None, typer.Option(help="For int8: a folder of pictures to fit it to.")] = None,
+    label_map: Annotated[
+        str | None, typer.Option("--map", help="Which label map, where a model makes several.")
+    ] = None,
+    ignore: Annotated[
+        list[int] | None, typer.Option(help="An index of label pictures that does not count; 255 by default.")
+    ] = None,
 ) -> None:
     """Measure a detector's average precision on labelled pictures, of boxes and of masks where it makes any.
 
-    Classes are matched by their names.
+    Classes are matched by their names. A model for semantic segmentation is measured by the IoU of each class and
+    their mean; a label picture (NAME.png or NAME_label.png) has one class index per pixel, as the model numbers them.
 
     Example: streamvision eval yolox-nano --images val2017 --annotations instances_val2017.json
     """
     from streamvision.engine.build import build_engine
     from streamvision.engine.manifest import load
 
+    manifest = load(model)
+    run = partial(build_engine, manifest, backend=backend, precision=precision, calibration=calibration)
+    if manifest.task == "semantic_segmentation":
+        figures = _maps(manifest, run, images, annotations, label_map, ignore or [_UNLABELLED])
+    else:
+        figures = _objects(manifest, run, images, annotations)
+    shown = {**figures, **figures.get("classes", {})}
+    shown.pop("classes", None)
+    wide = max(10, *map(len, shown))
+    for name, value in shown.items():
+        typer.echo(f"{name:<{wide}} {value:.4f}" if isinstance(value, float) else f"{name:<{wide}} {value}")
+    if json_out is not None:
+        _write(json_out, figures)
+
+
+def _maps(
+    manifest: Manifest, run: Run, images: Path, annotations: Path, label_map: str | None, ignored: Sequence[int]
+) -> dict[str, Any]:
+    name = chosen_map(manifest, label_map)
+    found = pairs(images, annotations)
+    with contextlib.closing(run()) as engine:
+        ious = mean_iou(engine, manifest.segmentation[name], name, found, ignored)
+    return {"model": manifest.name, "images": len(found), **ious}
+
+
+def _objects(manifest: Manifest, run: Run, images: Path, annotations: Path) -> dict[str, Any]:
     _import_pycocotools()  # its absence is told before the work, not after it
     truth = _read_truth(annotations)
-    manifest = load(model)
     categories = _categories(truth, manifest.labels, annotations)
     limits = {} if manifest.kind == "motion" else {"min_score": _MIN_SCORE, "max_detections": _MAX_DETECTIONS}
-    engine = build_engine(
-        manifest, backend=backend, precision=precision, decoder_options=limits, calibration=calibration
-    )
-    try:
+    with contextlib.closing(run(decoder_options=limits)) as engine:
         results = list(_results(engine, truth["images"], images, categories))
-    finally:
-        engine.close()
     figures = {"model": manifest.name, "images": len(truth["images"]), **average_precision(truth, results, categories)}
     if manifest.task == "instance_segmentation" and _has_masks(truth, annotations):
         masks = average_precision(truth, results, categories, "segm")
         figures |= {f"mask_{name}": value for name, value in masks.items()}
-    wide = max(10, *map(len, figures))
-    for name, value in figures.items():
-        typer.echo(f"{name:<{wide}} {value:.4f}" if isinstance(value, float) else f"{name:<{wide}} {value}")
-    if json_out is not None:
-        _write(json_out, figures)
+    return figures
 
 
 def _read_truth(annotations: Path) -> dict[str, Any]:
@@ -94,45 +124,16 @@ def _categories(truth: Mapping[str, Any], labels: Sequence[str], annotations: Pa
 def _results(
     engine: Engine, images: Sequence[Mapping[str, Any]], folder: Path, categories: Mapping[int, int]
 ) -> Iterator[dict[str, Any]]:
-    """Give COCO result rows, with as many pictures in flight as the engine likes."""
-    pending: deque[tuple[int, Batch, Any]] = deque()
-    with count_bar("evaluating", len(images)) as advance:
-        for image in [*images, *[None] * engine.in_flight]:
-            if image is not None:
-                batch = _batch(engine, _picture_path(folder, image["file_name"]))
-                pending.append((image["id"], batch, engine.submit(batch)))
-            if pending and (image is None or len(pending) > engine.in_flight):
-                image_id, batch, future = pending.popleft()
-                found = engine.decode(batch, future.result())[0].detections
-                yield from _rows(image_id, found, categories, batch.frames[0].info.size_wh)
-                advance()
+    """Give COCO result rows."""
+    paths = [_picture_path(folder, image["file_name"]) for image in images]
+    for image, (info, perception) in zip(images, perceptions(engine, paths), strict=True):
+        yield from _rows(image["id"], perception.detections, categories, info.size_wh)
 
 
 def _picture_path(folder: Path, file_name: str) -> Path:
     """Return where a picture lies; some sets name folders in the file name of which the user gave the last one."""
     path = folder / file_name
     return path if path.exists() else folder / Path(file_name).name
-
-
-def _batch(engine: Engine, path: Path) -> Batch:
-    """Read and prepare a picture in the way of the daemon."""
-    from datetime import UTC, datetime
-
-    from streamvision.capture.images import read_picture
-    from streamvision.capture.picture import ArrayPicture
-    from streamvision.errors import SourceNotFound
-    from streamvision.types import Batch, ClockSource, Frame, FrameInfo
-
-    rgb = read_picture(path)
-    if rgb is None:
-        raise SourceNotFound("the annotations name a picture that cannot be read", where=str(path))
-    picture = ArrayPicture(rgb)
-    pixels, letterbox = picture.prepare(engine.input)
-    info = FrameInfo(
-        stream=str(path), epoch=0, seq=0, media_s=0.0, received_s=0.0, captured_at=datetime.now(UTC),
-        clock=ClockSource.FILE, uncertainty_s=0.0, size_wh=picture.size_wh,
-    )  # fmt: skip
-    return Batch((Frame(info, picture, pixels, letterbox, 0.0),))
 
 
 def _rows(
