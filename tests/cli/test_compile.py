@@ -3,6 +3,8 @@ from __future__ import annotations
 import importlib.util
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,15 @@ def test_models_info_knows_what_is_compiled(toy: Path) -> None:
     told = facts(run(toy, "--backend", "onnxruntime"))
     info = CliRunner().invoke(app, ["models", "info", str(toy), "--json"], catch_exceptions=False)
     assert json.loads(info.stdout)["engines"] == [f"onnxruntime fp32 verified {Path(told['engine']).parent}"]
+
+
+def test_two_at_once_compile_one_engine(toy: Path) -> None:
+    command = [sys.executable, "-m", "streamvision", "compile", str(toy), "--backend", "onnxruntime"]
+    both = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=60) for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    assert sum(log.count("engine_built ") for _, log in said) == 1
+    assert len({out.splitlines()[0] for out, _ in said}) == 1
 
 
 def test_force_compiles_anew(toy: Path) -> None:
