@@ -95,6 +95,7 @@ def stir_classifier(module: Any, view: torch.Tensor) -> None:
 def stir_two_stage(module: Any, view: torch.Tensor) -> None:
     """Proposals of every worth, but few; each class somewhere, boxes that move, masks with a form."""
     module.rpn._post_nms_top_n = dict.fromkeys(("training", "testing"), 40)
+    module.roi_heads.detections_per_img = 20
     padding = view.shape[2] * 3 // 4
     view = torch.cat([view, torch.where(torch.arange(view.shape[2])[:, None] < padding, view, 0.0)])
     if hasattr(module.backbone.body, "layer4"):
