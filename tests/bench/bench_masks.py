@@ -32,7 +32,8 @@ def scene(sides: tuple[int, int]) -> Float32:
     rng = np.random.default_rng(3)
     rows = np.zeros((1, 4 + CLASSES + COEFFICIENTS, ANCHORS), np.float32)
     size = rng.uniform(*sides, (2, OBJECTS))
-    rows[0, :2, :OBJECTS] = rng.uniform(size / 2, np.subtract(MODEL, 0)[:, None] - size / 2)
+    rows[0, 0, :OBJECTS] = rng.uniform(0, MODEL[0], OBJECTS)
+    rows[0, 1, :OBJECTS] = rng.uniform(150, 490, OBJECTS)  # the rest of the height is padding
     rows[0, 2:4, :OBJECTS] = size
     rows[0, 4 + np.arange(OBJECTS) % CLASSES, np.arange(OBJECTS)] = 0.9
     rows[0, 4 + CLASSES :, :OBJECTS] = rng.normal(size=(COEFFICIENTS, OBJECTS))
