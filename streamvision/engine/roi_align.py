@@ -62,8 +62,8 @@ class Pyramid:
         level = self.level_of(xyxy)
         box = xyxy / np.asarray(self.strides, np.float32)[level, None]
         height, width = np.asarray(self.sizes, np.int32)[level].T
-        row, down = _taps(box[:, 1], box[:, 3], height, side)
-        column, across = _taps(box[:, 0], box[:, 2], width, side)
+        row, down = taps(box[:, 1], box[:, 3], height, side)
+        column, across = taps(box[:, 0], box[:, 2], width, side)
         areas = [high * wide for high, wide in self.sizes]
         first = np.cumsum([0, *areas[:-1]])[level] + picture * self.cells
         start = first[:, None, None] + row * width[:, None, None]
@@ -74,7 +74,7 @@ class Pyramid:
         return sparse.csr_array((weight.ravel(), cell.ravel(), ends), shape=shape)
 
 
-def _taps(low: Float32, high: Float32, cells: NDArray[np.int32], bins: int) -> tuple[NDArray[np.int64], Float32]:
+def taps(low: Float32, high: Float32, cells: NDArray[np.int32], bins: int) -> tuple[NDArray[np.int64], Float32]:
     """Return which cells (N, bins, taps) along one axis each bin of a span takes, and their weights.
 
     A sample farther than one cell outside of the map counts as 0, a nearer one as the border.
