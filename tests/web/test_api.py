@@ -79,12 +79,20 @@ def test_a_silent_stage_is_not_healthy(client: httpx.Client, board: FakeBoard) -
     assert check("/healthz", answer)["silent"] == ["analysis"]
 
 
-@pytest.mark.parametrize("state", ["loading", "failed"])
+@pytest.mark.parametrize("state", ["loading", "building", "verifying", "failed"])
 def test_a_cold_engine_is_not_ready(client: httpx.Client, board: FakeBoard, state: str) -> None:
     board.engine = EngineReadiness(state, detail="compiling")
     answer = client.get("/readyz")
     assert answer.status_code == 503
     assert check("/readyz", answer)["models"]["street"] == {"state": state, "description": "", "detail": "compiling"}
+
+
+@pytest.mark.parametrize("state", ["building", "verifying", "fallback"])
+def test_a_model_is_ready_while_any_engine_serves_it(client: httpx.Client, board: FakeBoard, state: str) -> None:
+    board.engine = EngineReadiness(state, "yolox-nano on openvino (CPU, 2 requests)", "building tensorrt, 35%")
+    answer = client.get("/readyz")
+    assert answer.status_code == 200
+    assert check("/readyz", answer)["models"]["street"]["detail"] == "building tensorrt, 35%"
 
 
 def test_metrics_are_the_boards(client: httpx.Client, board: FakeBoard) -> None:
