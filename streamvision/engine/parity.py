@@ -146,36 +146,31 @@ def verify(candidate: Engine, reference: Engine, pictures: Sequence[UInt8], task
     Raises `EngineError` if one of them fails. Raw outputs are judged where the pictures show nothing.
     """
     bounds = BOUNDS[precision]
-    theirs, ours = _run(reference, pictures), _run(candidate, pictures)
-    seen = compare(theirs.perceptions, ours.perceptions, task, bounds)
+    seen = compare(_perceived(reference, pictures), _perceived(candidate, pictures), task, bounds)
     if seen.conclusive:
         return seen
-    return _raw(theirs.outputs, ours.outputs, len(pictures), bounds)
+    return _raw(_outputs(reference, pictures), _outputs(candidate, pictures), bounds)
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """What an engine made of all pictures: perceptions, and raw outputs per picture."""
-
-    perceptions: list[Perception]
-    outputs: list[list[NDArray[Any]]]
-
-
-def _run(engine: Engine, pictures: Sequence[UInt8]) -> _Seen:
-    seen = _Seen([], [])
+def _perceived(engine: Engine, pictures: Sequence[UInt8]) -> list[Perception]:
+    seen: list[Perception] = []
     step = max(1, engine.max_batch)
     for start in range(0, len(pictures), step):
         batch = batch_of(pictures[start : start + step])
-        outputs = engine.submit(batch).result()
-        seen.perceptions.extend(engine.decode(batch, outputs))
-        seen.outputs.extend([output[row] for output in outputs] for row in range(len(batch)))
+        seen.extend(engine.decode(batch, engine.submit(batch).result()))
     return seen
 
 
+def _outputs(engine: Engine, pictures: Sequence[UInt8]) -> list[list[NDArray[Any]]]:
+    """Return the raw outputs for each picture on its own: those of a batch need not be rows, one a picture."""
+    return [engine.submit(batch_of([picture])).result() for picture in pictures]
+
+
 def _raw(
-    reference: Sequence[Sequence[NDArray[Any]]], candidate: Sequence[Sequence[NDArray[Any]]], count: int, bounds: Bounds
+    reference: Sequence[Sequence[NDArray[Any]]], candidate: Sequence[Sequence[NDArray[Any]]], bounds: Bounds
 ) -> Parity:
     """Judge raw outputs: the norm of the difference over the norm of the reference, worst output of all."""
+    count = len(reference)
     worst = 0.0
     for ours, other in zip(reference, candidate, strict=True):
         if [each.shape for each in ours] != [each.shape for each in other]:

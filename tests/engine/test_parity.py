@@ -230,6 +230,19 @@ def test_raw_outputs_are_compared_where_nothing_is_seen(raw: list[float], ok: bo
         assert "all the same for different pictures" in result.summary()
 
 
+def test_outputs_that_are_no_rows_of_pictures_are_compared_too() -> None:
+    """A network that looks twice gives its regions, of which there may be none."""
+
+    class TwoStage(FakeEngine):
+        def submit(self, batch: Batch) -> Future[list[Any]]:
+            future: Future[list[Any]] = Future()
+            future.set_result([np.zeros((0, 4), np.float32)])
+            return future
+
+    nothing = Perception.of_nothing()
+    assert verify(TwoStage(nothing, []), TwoStage(nothing, []), PICTURES, "detection", "fp32").ok
+
+
 def test_every_precision_permits_at_least_what_a_finer_one_does() -> None:
     order = [BOUNDS[name] for name in ("fp32", "fp16", "bf16", "int8")]
     for finer, coarser in itertools.pairwise(order):

@@ -368,3 +368,19 @@ def test_float16_of_a_real_network(data: Path, tmp_path: Path, name: str) -> Non
     for ours, others in zip(outputs(onnx.load(half), item), on_openvino(half, item), strict=True):
         assert np.linalg.norm(ours - others) / np.linalg.norm(ours) < 0.03
     assert on_tensorrt(half, spec.size) > 0
+
+
+def test_int8_of_a_real_network_compiles_everywhere(data: Path, tmp_path: Path) -> None:
+    model = upgraded(onnx.load(data / "models" / "yolox_nano.onnx"))
+    spec = load("yolox-nano").input
+    items = [prepared(each, spec) for each in samples.pictures(spec.spec(), limit=2)]
+    inner = [layer for layer in layers(model) if not layer.end]
+    assert (len(layers(model)), len(inner)) == (113, 104)
+    variant = quantized(model, inner, measure(model, list(dict.fromkeys(each.activation for each in inner)), items))
+    onnx.save(variant, tmp_path / "int8.onnx")
+    onnx.checker.check_model(variant)
+    wanted = outputs(model, items[0])[0]
+    found = [outputs(variant, items[0])[0], on_openvino(tmp_path / "int8.onnx", items[0])[0]]
+    errors = [float(np.linalg.norm(each - wanted) / np.linalg.norm(wanted)) for each in found]
+    assert errors[0] == pytest.approx(errors[1], rel=0.1), "a value between two steps may fall to either side"
+    assert on_tensorrt(tmp_path / "int8.onnx", spec.size) > 0
