@@ -194,7 +194,12 @@ def test_a_problem_reads_as_file_line_column(tmp_path):
         (stream("server: {listen: '8080'}\n"), 4, 18, "listen: expected HOST:PORT"),
         (stream("server: {tokens: {admn: x}}\n"), 4, 19, "unknown key 'admn'; did you mean 'admin'?"),
         (stream("models: {a: {backend: openvin}}\n"), 4, 23, "there is no backend 'openvin'; did you mean 'openvino'?"),
-        (stream("models: {a: {backend: openvino, options: {wrkers: 2}}}\n"), 4, 43, "unknown key 'wrkers' for the backend openvino"),
+        (
+            stream("models: {a: {backend: openvino, options: {wrkers: 2}}}\n"),
+            4,
+            43,
+            "unknown key 'wrkers' for the backend openvino",
+        ),
         (stream("models: {a: {backend: openvino, options: {workers: 0}}}\n"), 4, 52, "workers: "),
         (stream("models: {a: {options: {wrkers: 2}}}\n"), 4, 24, "no backend has an option 'wrkers'; did you mean 'wo"),
         (stream("models: {a: {}, b: {}}\n"), 2, 5, "the stream names no model and there are several"),
