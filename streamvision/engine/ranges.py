@@ -54,15 +54,26 @@ class Session:
         except Exception as error:  # its exceptions have no common base of their own
             raise EngineError(f"ONNX Runtime cannot load the network: {error}") from error
         self._input = self._session.get_inputs()[0].name
+        batch = self._session.get_inputs()[0].shape[0]
+        self._batch = batch if isinstance(batch, int) else 1
 
     def run(self, item: Array, names: Sequence[str] | None = None) -> list[Array]:
-        """Return outputs for one prepared input (1, ...), all of the network's by default."""
+        """Return outputs for one prepared input (1, ...), all of the network's by default.
+
+        A network that only takes so many at a time is given as many of the same. Raises `EngineError`.
+        """
+        item = np.repeat(item, self._batch, axis=0) if self._batch > 1 else item
         if names is None:
-            return list(self._session.run(None, {self._input: item}))
-        computed = [name for name in names if name != self._input]
-        found = self._session.run(computed, {self._input: item}) if computed else []
-        values = dict(zip(computed, found, strict=True))
+            return self._computed(item, None)
+        wanted = [name for name in names if name != self._input]
+        values = dict(zip(wanted, self._computed(item, wanted) if wanted else [], strict=True))
         return [item if name == self._input else values[name] for name in names]
+
+    def _computed(self, item: Array, names: Sequence[str] | None) -> list[Array]:
+        try:
+            return list(self._session.run(names, {self._input: item}))
+        except Exception as error:  # its exceptions have no common base of their own
+            raise EngineError(f"the network cannot be run on a calibration picture: {error}") from error
 
 
 def measure(model: ModelProto, tensors: Sequence[str], items: Sequence[Array]) -> dict[str, Range]:

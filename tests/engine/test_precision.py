@@ -300,6 +300,17 @@ def test_nothing_is_reported_to_anybody(tmp_path: Path) -> None:
     assert not [path for path in home.rglob("*") if "onnxruntime" in path.name]
 
 
+def test_a_network_for_batches_only_is_fitted_as_well(model: ModelProto) -> None:
+    model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 4
+    model.graph.output[0].type.tensor_type.shape.dim[0].dim_value = 4
+    assert fit(model, ITEMS, max_loss=0.5).int8 == 3
+
+
+def test_pictures_that_do_not_fit_the_network_are_told(model: ModelProto) -> None:
+    with pytest.raises(EngineError, match="cannot be run on a calibration picture"):
+        fit(model, [item[..., :8] for item in ITEMS])
+
+
 @pytest.mark.parametrize("step", [0.0, 0.5])
 def test_int8_steps(step: float) -> None:
     values = np.array([-1000.0, -0.3, 0.1, 0.3, 1000.0])
