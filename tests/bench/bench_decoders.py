@@ -1,9 +1,9 @@
 """What reading the answers costs beside the networks: every detector of the recipes at 416x416, interleaved.
 
-    python tests/bench/bench_decoders.py [RECIPE ...] [--rounds N]
+    python tests/bench/bench_decoders.py [RECIPE ...] [--rounds N] [--pairs N]
 
 Networks have random weights, 91 classes, and run on OpenVINO with one request. A random network sees something
-everywhere, so the threshold of a single-stage detector is set such that PAIRS pairs of box and class pass it, which is
+everywhere, so the threshold of a single-stage detector is set such that so many pairs of box and class pass it: 200 are
 a busy scene; a two-stage network proposes its thousand regions whatever it sees. Printed are medians of CPU time per
 picture: of the networks alone, and of all that happens between and after them.
 """
@@ -37,7 +37,6 @@ from tests.export import seen
 from tests.export.conftest import Exports
 
 SIZE = (416, 416)
-PAIRS = 500
 
 
 @dataclass
@@ -78,7 +77,7 @@ class Subject:
         self.outside_ms.append((time.process_time() - start - inside) * 1e3)
 
 
-def subject(path: Path, batch: Batch) -> Subject:
+def subject(path: Path, batch: Batch, pairs: int) -> Subject:
     model = manifest.load(path)
     parts: list[Timed] = []
 
@@ -98,7 +97,7 @@ def subject(path: Path, batch: Batch) -> Subject:
         )
         compiled.submit([frame.pixels for frame in batch.frames])
         scores = np.sort(compiled.outputs[compiled.output_names.index("scores")].ravel())
-        options = model.decoder.options | {"min_score": float(scores[-PAIRS - 1])}
+        options = model.decoder.options | {"min_score": float(scores[-pairs - 1])}
         engine = NetworkEngine(model, compiled, reader(reader.Options(**options), shape))
     return Subject(model.name, lambda batch: engine.decode(batch, engine.submit(batch).result()), parts)
 
@@ -115,12 +114,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("recipes", nargs="*", default=detectors)
     parser.add_argument("--rounds", type=int, default=20)
+    parser.add_argument("--pairs", type=int, default=200)
     arguments = parser.parse_args()
     quiet()
     batch = one_picture()
     with tempfile.TemporaryDirectory() as folder:
         exports = Exports(Path(folder))
-        subjects = [subject(exports(name, size=SIZE), batch) for name in arguments.recipes]
+        subjects = [subject(exports(name, size=SIZE), batch, arguments.pairs) for name in arguments.recipes]
         for round_number in range(arguments.rounds + 1):
             for each in subjects:
                 each.run(batch)
