@@ -69,6 +69,7 @@ LIBRARIES: dict[str, set[str]] = {
     "ulid": {"pipeline"},
     "torch": {"export", "engine"},
     "torchvision": {"export"},
+    "segmentation_models_pytorch": {"export"},
 }
 EVERYWHERE = {"structlog", "streamvision"}
 
