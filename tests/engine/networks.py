@@ -8,12 +8,13 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from ruamel.yaml import YAML
 
 from streamvision.engine.backends import Network
 from streamvision.engine.manifest import ModelInput
 
+CLASSIFIER_SIDE = 16
 DTYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "uint8": TensorProto.UINT8}
 
 
@@ -147,4 +148,51 @@ def write_manifest(folder: Path, network_file: Path | None = None, **changes: An
     } | changes
     path = folder / "toy.yaml"
     YAML().dump({key: value for key, value in document.items() if value is not None}, path)
+    return path
+
+
+def classifier(path: Path, opset: int = 17, outlier: float = 1.0, shift: float = 0.0) -> Path:
+    """A network (n,3,16,16) -> (n,5) of probabilities: conv, depthwise conv, two pointwise convs, a dense layer.
+
+    ``outlier`` makes one channel of what the depthwise conv reads so many times larger than the others, and its
+    weights there as much smaller, so that the network computes the same; ``shift`` is added to all channels.
+    """
+    random = np.random.default_rng(0)
+
+    def weight(name: str, *shape: int) -> TensorProto:
+        fan_in = int(np.prod(shape[1:]))
+        return numpy_helper.from_array(random.normal(0, (2 / fan_in) ** 0.5, shape).astype(np.float32), name)
+
+    size = np.ones((8, 1, 1, 1), np.float32)
+    size[3] = outlier
+    first, second = (numpy_helper.to_array(weight(*each)) for each in (("w1", 8, 3, 3, 3), ("w2", 8, 1, 3, 3)))
+    constants = [
+        numpy_helper.from_array(first * size, "w1"), numpy_helper.from_array(second / size, "w2"),
+        weight("w3", 16, 8, 1, 1),
+        weight("w4", 8, 16, 1, 1), weight("w5", 5, 8), numpy_helper.from_array(np.full(8, shift, np.float32), "b1"),
+        numpy_helper.from_array(np.zeros(16, np.float32), "b3"), numpy_helper.from_array(np.zeros(5, np.float32), "b5"),
+    ]  # fmt: skip
+    nodes = [
+        helper.make_node("Conv", ["x", "w1", "b1"], ["c1"], pads=[1] * 4),
+        helper.make_node("Relu", ["c1"], ["r1"]),
+        helper.make_node("Conv", ["r1", "w2"], ["c2"], pads=[1] * 4, group=8),
+        helper.make_node("Relu", ["c2"], ["r2"]),
+        helper.make_node("Conv", ["r2", "w3", "b3"], ["c3"]),
+        helper.make_node("Sigmoid", ["c3"], ["s3"]),
+        helper.make_node("Mul", ["c3", "s3"], ["m3"]),
+        helper.make_node("Conv", ["m3", "w4"], ["c4"]),
+        helper.make_node("Relu", ["c4"], ["r4"]),
+        helper.make_node("GlobalAveragePool", ["r4"], ["p4"]),
+        helper.make_node("Flatten", ["p4"], ["f4"]),
+        helper.make_node("Gemm", ["f4", "w5", "b5"], ["g5"], transB=1),
+        helper.make_node("Softmax", ["g5"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes, "classifier",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, CLASSIFIER_SIDE, CLASSIFIER_SIDE])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 5])], constants,
+    )  # fmt: skip
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
     return path

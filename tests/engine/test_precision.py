@@ -21,57 +21,12 @@ from streamvision.engine.quantize import layers, quantized, upgraded
 from streamvision.engine.ranges import Session, as_int8, measure
 from streamvision.errors import EngineError, UsageError
 from streamvision.types import Colour
+from tests.engine.networks import CLASSIFIER_SIDE as SIZE
+from tests.engine.networks import classifier as small
 
-SIZE = 16
 SPEC = ModelInput(size=(SIZE, SIZE), scale=1 / 255)
 PICTURES = [np.random.default_rng(seed).integers(0, 256, (SIZE, SIZE, 3), np.uint8) for seed in range(16)]
 ITEMS = [prepared(each, SPEC) for each in PICTURES]
-
-
-def small(path: Path, opset: int = 17, outlier: float = 1.0, shift: float = 0.0) -> Path:
-    """A network of five weighted layers: conv, depthwise conv, two pointwise convs, a dense one.
-
-    ``outlier`` makes one channel of what the depthwise conv reads so many times larger than the others, and its
-    weights there as much smaller, so that the network computes the same; ``shift`` is added to all channels.
-    """
-    random = np.random.default_rng(0)
-
-    def weight(name: str, *shape: int) -> TensorProto:
-        fan_in = int(np.prod(shape[1:]))
-        return numpy_helper.from_array(random.normal(0, (2 / fan_in) ** 0.5, shape).astype(np.float32), name)
-
-    size = np.ones((8, 1, 1, 1), np.float32)
-    size[3] = outlier
-    first, second = (numpy_helper.to_array(weight(*each)) for each in (("w1", 8, 3, 3, 3), ("w2", 8, 1, 3, 3)))
-    constants = [
-        numpy_helper.from_array(first * size, "w1"), numpy_helper.from_array(second / size, "w2"),
-        weight("w3", 16, 8, 1, 1),
-        weight("w4", 8, 16, 1, 1), weight("w5", 5, 8), numpy_helper.from_array(np.full(8, shift, np.float32), "b1"),
-        numpy_helper.from_array(np.zeros(16, np.float32), "b3"), numpy_helper.from_array(np.zeros(5, np.float32), "b5"),
-    ]  # fmt: skip
-    nodes = [
-        helper.make_node("Conv", ["x", "w1", "b1"], ["c1"], pads=[1] * 4),
-        helper.make_node("Relu", ["c1"], ["r1"]),
-        helper.make_node("Conv", ["r1", "w2"], ["c2"], pads=[1] * 4, group=8),
-        helper.make_node("Relu", ["c2"], ["r2"]),
-        helper.make_node("Conv", ["r2", "w3", "b3"], ["c3"]),
-        helper.make_node("Sigmoid", ["c3"], ["s3"]),
-        helper.make_node("Mul", ["c3", "s3"], ["m3"]),
-        helper.make_node("Conv", ["m3", "w4"], ["c4"]),
-        helper.make_node("Relu", ["c4"], ["r4"]),
-        helper.make_node("GlobalAveragePool", ["r4"], ["p4"]),
-        helper.make_node("Flatten", ["p4"], ["f4"]),
-        helper.make_node("Gemm", ["f4", "w5", "b5"], ["g5"], transB=1),
-        helper.make_node("Softmax", ["g5"], ["y"]),
-    ]
-    graph = helper.make_graph(
-        nodes, "small", [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 3, SIZE, SIZE])],
-        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 5])], constants,
-    )  # fmt: skip
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
-    onnx.checker.check_model(model)
-    onnx.save(model, path)
-    return path
 
 
 def kinds(model: ModelProto) -> Counter[str]:
