@@ -59,6 +59,18 @@ def test_padding_is_not_drawn_and_the_picture_may_have_any_size() -> None:
         assert changed(grey(*size), picture)[:, size[0] // 2 + 30 :].all()
 
 
+@pytest.mark.parametrize("size", [(640, 360), (960, 540), (641, 361)])
+def test_a_part_is_drawn_as_it_would_be_in_the_whole(size: tuple[int, int]) -> None:
+    labels = np.zeros((36, 64), np.uint8)
+    labels[13:21, 20:50] = 1
+    alone, crowded = grey(*size), grey(*size)
+    draw_label_maps(alone, [found(labels)])
+    labels[[0, 35], 0] = 1
+    draw_label_maps(crowded, [found(labels)])
+    away = np.s_[size[1] // 9 : -size[1] // 9, size[0] // 9 :]
+    np.testing.assert_array_equal(alone[away], crowded[away])
+
+
 @pytest.mark.parametrize("name", ["background", "__background__", "Void", "unlabelled", "unlabeled"])
 def test_what_is_nothing_is_not_tinted(name: str) -> None:
     picture = grey()

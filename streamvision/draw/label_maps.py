@@ -7,6 +7,7 @@ full size is two enlargements, a product and a sum.
 from __future__ import annotations
 
 import colorsys
+import math
 from collections.abc import Sequence
 
 import cv2
@@ -80,8 +81,26 @@ def _tint(canvas: UInt8, labels: UInt8, colours: dict[int, RGB], names: Sequence
     counts = np.bincount(labels.ravel(), minlength=len(names))
     seen = {index: colour for index, colour in colours.items() if counts[index]}
     if seen:
-        _blend(canvas, labels, seen)
+        part, rows = _rows_of(labels, seen, canvas.shape[0])
+        _blend(canvas[rows], labels[part], seen)
     return [(names[index], colour) for index, colour in seen.items() if counts[index] >= _MIN_SHARE * labels.size]
+
+
+def _rows_of(labels: UInt8, colours: dict[int, RGB], height: int) -> tuple[slice, slice]:
+    """Return the rows of a label map that hold all there is to tint, and the same rows of a picture that high.
+
+    Both begin and end on a common border of their pixels, so that the part is enlarged as the whole would be.
+    """
+    tinted = np.zeros(256, np.uint8)
+    tinted[list(colours)] = 1
+    alive = np.flatnonzero(cv2.reduce(cv2.LUT(labels, tinted), 1, cv2.REDUCE_MAX))
+    common = math.gcd(height, len(labels))
+    block = len(labels) // common
+    # One row more on each side, for the way from the colour to none.
+    low = max(0, int(alive[0]) - 1) // block
+    high = min(common, -(-(int(alive[-1]) + 2) // block))
+    step = height // common
+    return slice(low * block, high * block), slice(low * step, high * step)
 
 
 def _blend(canvas: UInt8, labels: UInt8, colours: dict[int, RGB]) -> None:
@@ -89,9 +108,8 @@ def _blend(canvas: UInt8, labels: UInt8, colours: dict[int, RGB]) -> None:
     table, strength = np.zeros((1, 256, 3), np.uint8), np.zeros(256, np.uint8)
     for index, colour in colours.items():
         table[0, index], strength[index] = colour, _BORDER
-    weight = cv2.LUT(labels, strength)
-    within = cv2.erode(labels, _OFFSETS) == cv2.dilate(labels, _OFFSETS)
-    weight[within] = np.minimum(weight[within], _INSIDE)
+    border = cv2.compare(cv2.erode(labels, _OFFSETS), cv2.dilate(labels, _OFFSETS), cv2.CMP_NE)
+    weight = cv2.min(cv2.LUT(labels, strength), cv2.max(border, _INSIDE))
     weights = cv2.merge([weight, weight, weight])
     tint = cv2.multiply(cv2.LUT(cv2.merge([labels, labels, labels]), table), weights, scale=1 / 255)
     size_wh = (canvas.shape[1], canvas.shape[0])
