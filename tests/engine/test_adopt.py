@@ -85,6 +85,11 @@ KNOWN: dict[str, tuple[dict[str, Any], Stated, dict[str, Any]]] = {
         Stated(),
         {"decoder": "end2end", "fit": "stretch", "normalised": True},
     ),
+    "Ultralytics classify": (
+        {"outputs": {"output0": np.array([[0.25, 0.75]], np.float32)}, "metadata": ULTRALYTICS | {"task": "classify"}},
+        Stated(),
+        {"decoder": "classification", "task": "classification", "softmax": False, "scale": 1 / 255},
+    ),
     "Ultralytics, any size": (
         {"outputs": {"output0": v8()}, "metadata": ULTRALYTICS, "shape": ["batch", 3, "height", "width"]},
         Stated(),

@@ -75,8 +75,14 @@ def _ultralytics(seen: Seen, labels: Sequence[str]) -> Guess | None:
     shape = seen.shapes[0]
     if task == "segment":
         return _changed(guess, decoder="yolo_seg", task="instance_segmentation")
+    if task == "classify":
+        # Its softmax is in the file. It was trained on the middle of pictures; of a crop, everything counts.
+        return _changed(
+            guess, decoder="classification", task="classification", options={"softmax": False}, fit="stretch"
+        )
     if task != "detect":
-        return _changed(guess, questions=(f"its task is {task!r}, which is not supported: export a detector",))
+        what = f"its task is {task!r}, which is not supported: export a detector, a segmenter or a classifier"
+        return _changed(guess, questions=(what,))
     is_detr = "rtdetr" in f"{seen.facts.metadata.get('head')} {seen.facts.metadata.get('description')}".lower()
     if is_detr and shape[2:] != (6,):
         return _changed(guess, questions=("how its scores become detections: export it with a newer Ultralytics",))
