@@ -85,11 +85,6 @@ KNOWN: dict[str, tuple[dict[str, Any], Stated, dict[str, Any]]] = {
         Stated(),
         {"decoder": "end2end", "fit": "stretch", "normalised": True},
     ),
-    "Ultralytics classify": (
-        {"outputs": {"output0": np.array([[0.25, 0.75]], np.float32)}, "metadata": ULTRALYTICS | {"task": "classify"}},
-        Stated(),
-        {"decoder": "classification", "task": "classification", "softmax": False, "scale": 1 / 255},
-    ),
     "Ultralytics, any size": (
         {"outputs": {"output0": v8()}, "metadata": ULTRALYTICS, "shape": ["batch", 3, "height", "width"]},
         Stated(),
@@ -172,6 +167,16 @@ def test_a_network_of_a_known_family_becomes_a_manifest_that_works(tmp_path: Pat
     found = try_out(path, model, [GRAY])[0].detections
     assert found.class_id.tolist() == [1]
     assert found.score[0] > 0.7
+
+
+def test_a_classifier_that_gives_probabilities_is_believed_as_it_is(tmp_path: Path) -> None:
+    shares = np.array([[0.25, 0.75]], np.float32)
+    path = make(tmp_path, outputs={"output0": shares}, metadata=ULTRALYTICS | {"task": "classify"})
+    model = propose(path, "toy", Stated()).manifest
+    assert (model.task, model.labels, model.input.scale) == ("classification", PETS, 1 / 255)
+    seen = try_out(path, model, [GRAY])[0].classification
+    assert seen is not None
+    assert seen.tolist() == [0.25, 0.75]
 
 
 QUESTIONS: dict[str, tuple[dict[str, Any], Stated, tuple[str, ...]]] = {
