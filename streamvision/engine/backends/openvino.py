@@ -146,6 +146,9 @@ def _import_openvino(model: str) -> Any:
     finally:
         if blocked:
             del sys.modules[_TELEMETRY]
+    # Its binding prepares something when an array is first asked for. Two threads that do so at once wait for each
+    # other for ever, one with Python's lock and one with the binding's; so it is done before there are threads.
+    _ = openvino.Tensor(np.zeros(1, np.float32)).data
     return openvino
 
 
