@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import io
 import sys
+import threading
 from collections.abc import Mapping
 from concurrent.futures import Future
 from pathlib import Path
@@ -35,6 +36,7 @@ from streamvision.engine.manifest import ModelInput
 from streamvision.errors import BackendUnavailable, EngineError, StaleEngine
 
 _TELEMETRY = "openvino_telemetry"
+_FIRST_USE = threading.Lock()
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f32", "int8": "f32"}
 """Of fp16 only the weights are kept: few CPUs compute in it. The int8 parts of a network say so themselves."""
 _DTYPES = {"f32": "float32", "f16": "float16", "u8": "uint8"}
@@ -149,7 +151,18 @@ def _import_openvino(model: str) -> Any:
     # Its binding prepares something when an array is first asked for. Two threads that do so at once wait for each
     # other for ever, one with Python's lock and one with the binding's; so it is done before there are threads.
     _ = openvino.Tensor(np.zeros(1, np.float32)).data
+    _use_once(openvino)
     return openvino
+
+
+def _use_once(ov: Any) -> None:
+    """Make the binding fill its tables of types before two threads can both be the first to need them.
+
+    It fills them in a C++ static while it lets go of the GIL: of two threads that ask at once, one then holds the GIL
+    and waits for the table, the other fills the table and waits for the GIL, for ever (seen with OpenVINO 2026.4).
+    """
+    with _FIRST_USE:
+        np.array(ov.Tensor(np.zeros(1, np.float32)).data)
 
 
 def check_precision(core: Any, network: Network) -> None:
