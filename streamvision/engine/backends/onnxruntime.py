@@ -49,7 +49,7 @@ class OnnxRuntimeBackend:
     def __init__(self, network: Network, options: Options | None = None, engine: Path | None = None) -> None:
         options = options or self.Options()
         session = _open(network, options, engine)
-        cuda = _check_gpu(network, session, options)
+        cuda = check_gpu(network, session, options)
         self.device = "CUDA" if cuda else on_cpu(network.precision)
         self.in_flight = options.workers or (_GPU_WORKERS if cuda else cpu_workers())
         self.max_batch = network.largest_batch(_check(network, session), options.batch, parallel=not cuda)
@@ -147,7 +147,7 @@ def _session(ort: Any, network: Network, source: str | bytes, settings: Any, *, 
         raise EngineError(f"ONNX Runtime cannot load {network.path}: {error}", where=network.model) from error
 
 
-def _check_gpu(network: Network, session: Any, options: OnnxRuntimeBackend.Options) -> bool:
+def check_gpu(network: Network, session: Any, options: OnnxRuntimeBackend.Options) -> bool:
     """Return whether a GPU really computes: ONNX Runtime goes on without one and only logs it."""
     cuda = _CUDA in session.get_providers()
     if options.device == "cuda" and not cuda:
