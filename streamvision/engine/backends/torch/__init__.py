@@ -25,7 +25,7 @@ from streamvision.engine.backends import (
     gatherer,
     read_engine,
 )
-from streamvision.engine.backends.cpus import cpu_name, on_cpu
+from streamvision.engine.backends.cpus import cpu_name
 from streamvision.engine.manifest import ModelInput
 from streamvision.errors import BackendUnavailable, EngineError, StaleEngine
 
@@ -52,7 +52,8 @@ class TorchBackend:
         model = _parse(read_engine(engine, network), network) if engine else _read(network)
         batch = _check(network, model)
         graph = _graph(network, model, device)
-        self.device = "CUDA" if device == "cuda" else on_cpu(network.precision)
+        numbers = "" if network.precision == "fp32" else f", {network.precision}"  # as the file says, here too
+        self.device = f"{device.upper()}{numbers}"
         self.in_flight = options.workers
         self.max_batch = network.largest_batch(batch, options.batch, parallel=device == "cpu")
         requests = [_request(torch, graph, network, device, self.max_batch) for _ in range(self.in_flight)]
