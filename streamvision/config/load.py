@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path as FilePath
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, field_validator
+from pydantic import BaseModel
 
 from streamvision import plugins
 from streamvision.config.document import MAX_BYTES, Document, Path, read_document
@@ -29,6 +29,7 @@ from streamvision.config.settings import (
 )
 from streamvision.config.sources import absolute_url, known_schemes, scheme_of, source_kind
 from streamvision.config.validate import nearest, validate
+from streamvision.config.where import where_of
 from streamvision.errors import ConfigError, PluginError, Problem, StreamvisionError
 
 LabelsOf = Callable[[str], Collection[str] | None]
@@ -109,20 +110,6 @@ class _Named(Strict):
 
     name: Name
     type: str
-
-
-class _Where(Strict):
-    """Which values of which attributes a rule is about."""
-
-    where: Mapping[str, tuple[str, ...]]
-
-    @field_validator("where")
-    @classmethod
-    def _says_something(cls, where: Mapping[str, tuple[str, ...]]) -> Mapping[str, tuple[str, ...]]:
-        for name, values in where.items():
-            if not values:
-                raise ValueError(f"{name} has no value that counts; name at least one, or leave it out")
-        return where
 
 
 class _Loader:
@@ -318,21 +305,18 @@ class _Loader:
     def _rules(self, given: Any, path: Path) -> list[RuleSettings]:
         rules = []
         for index, entry in enumerate(self._list(given, path)):
-            where = self._where(entry, (*path, index))
-            rest = {key: value for key, value in entry.items() if key != "where"} if where else entry
+            where = where_of(self._document, entry, (*path, index))
+            rest = {key: value for key, value in entry.items() if key != "where"} if isinstance(entry, dict) else entry
             rule = self._named(RuleSettings, "rule", rest, (*path, index))
             if rule is not None:
-                rules.append(rule.model_copy(update={"where": where.where if where else {}}))
+                rules.append(rule.model_copy(update={"where": where}))
+                self._about_tracks(rule.type, where, (*path, index, "where"))
         self._unique(given, path, "name", "rule name")
         return rules
 
-    def _where(self, entry: Any, path: Path) -> _Where | None:
-        if not isinstance(entry, dict) or "where" not in entry:
-            return None
-        given = entry["where"]
-        if isinstance(given, dict):
-            given = {name: [value] if isinstance(value, str) else value for name, value in given.items()}
-        return validate(self._document, _Where, {"where": given}, path) or _Where(where={})
+    def _about_tracks(self, rule: str, where: Mapping[str, tuple[str, ...]], path: Path) -> None:
+        if where and getattr(self._load_plugin("rule", rule), "reads_label_maps", False):
+            self._document.problem(path, f"{rule} is not about tracks, and only they have attributes", "leave it out")
 
     def _sinks(self, given: Any) -> list[SinkSettings]:
         sinks = []

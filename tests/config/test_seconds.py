@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from streamvision.config import load_settings
+from streamvision.errors import ConfigError
 from tests.config.test_load import load_text, problems
 
 LABELS = {"default": ("person", "car"), "colours": ("red", "blue"), "unknown": None}
@@ -69,3 +71,11 @@ def test_mistakes(tmp_path, text, place, message):
     found = problems(tmp_path, text, labels_of=LABELS.__getitem__)
     assert [(line, column) for line, column, _ in found] == [place]
     assert message in found[0][2]
+
+
+def test_a_rule_of_label_maps_has_no_tracks_to_ask(tmp_path):
+    text = config().replace("type: zone, zone: yard", "type: area, zone: yard, classes: [road]")
+    path = tmp_path / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError, match="area is not about tracks, and only they have attributes"):
+        load_settings(path, labels_of=LABELS.__getitem__)
