@@ -33,7 +33,11 @@ def bench(
     fps: Annotated[
         float | None, typer.Option(min=0.01, help="Without a configuration: analyse at most so many per second.")
     ] = None,
-    backend: Annotated[str, typer.Option(help="Without a configuration: auto, openvino or onnxruntime.")] = "auto",
+    backend: Annotated[
+        str, typer.Option(help="Without a configuration: auto, tensorrt, openvino, onnxruntime or torch.")
+    ] = "auto",
+        str, typer.Option(help="Without a configuration: auto, tensorrt, openvino, onnxruntime or torch.")
+    ] = "auto",
     video: Annotated[
         Path | None, typer.Option(help="The film that every stream reads; by default a street that is drawn first.")
     ] = None,

@@ -38,7 +38,7 @@ def detect(
     min_score: Annotated[float, typer.Option(min=0.0, max=1.0, help="Report detections from this score on.")] = 0.3,
     fps: Annotated[float | None, typer.Option(min=0.01, help="Analyse at most so many pictures per second.")] = None,
     seconds: Annotated[float | None, typer.Option(min=0.0, help="Stop after so much of the stream.")] = None,
-    backend: Annotated[str, typer.Option(help="auto, openvino or onnxruntime.")] = "auto",
+    backend: Annotated[str, typer.Option(help="auto, tensorrt, openvino, onnxruntime or torch.")] = "auto",
     transport: Annotated[Transport | None, typer.Option(help="For RTSP; tcp unless given.")] = None,
     masks: Annotated[bool, typer.Option("--masks", help="Write masks, too, as COCO run lengths.")] = False,
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,7 +12,6 @@ import typer
 from streamvision.errors import UsageError
 
 if TYPE_CHECKING:
-    from streamvision.engine.manifest import Manifest
     from streamvision.export.recipes import Recipe
     from streamvision.export.registry import Weights
 
@@ -104,11 +104,12 @@ def _report(path: Path, recipe: Recipe, weights: Weights) -> None:
     for file in sorted(path.parent.glob(f"{path.stem}*.onnx")):
         typer.echo(f"network   {file} ({file.stat().st_size / 1e6:.1f} MB)")
     typer.echo(f"input     {model.input.size[0]}x{model.input.size[1]}")
-    typer.echo(f"knows     {_classes(model)}")
+    for classes in [("", model.labels)] if model.labels else model.segmentation.items():
+        typer.echo(f"knows     {_classes(*classes)}")
     typer.echo(f"next      streamvision detect SOURCE --model {path}")
 
 
-def _classes(model: Manifest) -> str:
-    names = model.labels or [name for classes in model.segmentation.values() for name in classes]
+def _classes(label_map: str, names: Sequence[str]) -> str:
     more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return f"{len(names)} classes: {', '.join(names[:5])}{more}"
+    of_map = f" of {label_map}" if label_map else ""
+    return f"{len(names)} classes{of_map}: {', '.join(names[:5])}{more}"
