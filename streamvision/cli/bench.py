@@ -36,8 +36,6 @@ def bench(
     backend: Annotated[
         str, typer.Option(help="Without a configuration: auto, tensorrt, openvino, onnxruntime or torch.")
     ] = "auto",
-        str, typer.Option(help="Without a configuration: auto, tensorrt, openvino, onnxruntime or torch.")
-    ] = "auto",
     video: Annotated[
         Path | None, typer.Option(help="The film that every stream reads; by default a street that is drawn first.")
     ] = None,
