@@ -126,14 +126,16 @@ def test_an_engine_that_deviates_is_refused_with_the_numbers(
 
 
 @pytest.mark.parametrize("backend", ["openvino", "onnxruntime"])
-def test_a_real_network_is_proven_on_the_sample_pictures(data: Path, backend: str) -> None:
-    del data
+def test_a_real_network_is_proven_on_the_sample_pictures(
+    data: Path, monkeypatch: pytest.MonkeyPatch, backend: str
+) -> None:
+    monkeypatch.setenv("STREAMVISION_MODELS", str(data / "models"))
     told = facts(run("yolox-nano", "--backend", backend))
     assert re.search(r"on \d+ detections \(score from 0\.3\) of \d pictures", told["parity"])
 
 
-def test_tensorrt_compiles_ahead_of_time_where_there_is_no_gpu(data: Path) -> None:
-    del data
+def test_tensorrt_compiles_ahead_of_time_where_there_is_no_gpu(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STREAMVISION_MODELS", str(data / "models"))
     if "tensorrt" not in plugins.names("backend") or importlib.util.find_spec("tensorrt_rtx") is None:
         pytest.skip("TensorRT for RTX, which compiles without a GPU, is not installed")
     if gpu_backends():
