@@ -23,7 +23,10 @@ from streamvision.redact import redact_url
 from streamvision.types import Frame, StreamState
 
 _END_S = 3.0
-"""How long capture and runner are given to end."""
+"""How long the capture is given to end."""
+
+_ENGINE_END_S = 30.0
+"""How long the runner is given to finish what is in flight: a large network may take seconds for a picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +136,7 @@ class OfflineRun:
         self._results.close()
         if not self._capture.join(_END_S):
             self._inlet.close()  # it waits for a silent camera and is left behind; it holds no picture
-        self._runner.join(_END_S)
+        self._runner.join(_ENGINE_END_S)
 
     def _on_state(self, change: StateChange) -> None:
         """A live source that came to its end is done here; the daemon would call it again."""
