@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -77,3 +78,23 @@ def test_the_manifest_says_what_torchvision_does(exported: Exports, name: str):
     assert model.decoder.options["iou"] == module.nms_thresh
     assert model.decoder.options["candidates"] == module.topk_candidates
     assert model.decoder.options["max_detections"] == module.detections_per_img
+
+
+def test_an_ssdlite_that_was_trained_from_an_imagenet_backbone_is_taken_too(tmp_path: Path, monkeypatch: Any):
+    """That is what torchvision builds for somebody who only states the classes; its backbone's tail is wider."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    models = pytest.importorskip("torchvision", reason="torchvision is not installed").models
+    from streamvision.export import recipes, torchvision
+
+    torch.manual_seed(3)
+    published = models.mobilenet_v3_large(weights=None).state_dict()
+    monkeypatch.setattr(models.MobileNet_V3_Large_Weights, "get_state_dict", lambda *_, **__: published)
+    trained = models.detection.ssdlite320_mobilenet_v3_large(weights_backbone="IMAGENET1K_V1", num_classes=3).eval()
+    torch.save(trained.state_dict(), tmp_path / "mine.pth")
+    built = torchvision.build(recipes.load("ssdlite320-mobilenetv3"), str(tmp_path / "mine.pth"), 3).module
+    picture = torch.rand(3, 160, 128)
+    with torch.no_grad():
+        mine, their = built([picture])[0], trained([picture])[0]
+    assert len(their["scores"])
+    for key, value in their.items():
+        torch.testing.assert_close(mine[key], value)
