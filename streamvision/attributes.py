@@ -7,6 +7,7 @@ vote; the votes of a track over time are its attributes.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
@@ -133,15 +134,8 @@ class SecondLane:
                 continue
             except Closed:
                 return
-            try:
+            with contextlib.suppress(BatchLost):  # tracks that were not judged are looked at again
                 self._submit(looks)
-            except BatchLost:
-                for look in looks:
-                    look.answer.cancel()
-            except Exception:
-                for look in looks:
-                    look.answer.cancel()
-                raise
 
     def _collect(self) -> list[_Look]:
         looks = [self._looks.get(IDLE_S)]
@@ -155,7 +149,12 @@ class SecondLane:
 
     def _submit(self, looks: Sequence[_Look]) -> None:
         batch = Batch(tuple(look.frame for look in looks))
-        outputs = self.engine.submit(batch)
+        try:
+            outputs = self.engine.submit(batch)
+        except Exception:
+            for look in looks:
+                look.answer.cancel()
+            raise
         outputs.add_done_callback(partial(self._settle, looks, batch, self._clock.monotonic()))
 
     def _settle(

@@ -170,7 +170,7 @@ class _Loader:
             path: Path = ("models", name)
             model = validate(self._document, ModelSettings, {} if entry is None else entry, path)
             if model is None:
-                models[name] = ModelSettings()
+                models[name] = self._broken_model(entry)
                 continue
             if model.backend not in (known := ["auto", *plugins.names("backend")]):
                 self._document.problem(
@@ -219,6 +219,13 @@ class _Loader:
                 streams.append(stream)
         self._unique(data.get("streams"), ("streams",), "id", "stream id")
         return streams
+
+    def _broken_model(self, entry: Any) -> ModelSettings:
+        """Return what is right of a model whose entry is not, so that classes are still judged by its manifest."""
+        manifest = entry.get("manifest") if isinstance(entry, dict) else None
+        if not isinstance(manifest, str) or not manifest or "\0" in manifest:
+            return ModelSettings()
+        return ModelSettings(manifest=self._manifest(manifest))
 
     def _labels(self, name: str, model: ModelSettings) -> Collection[str] | None:
         try:

@@ -189,7 +189,7 @@ class Compiler:
             raise UsageError(
                 "int8 needs pictures to calibrate with",
                 where=network.model,
-                remedy="name a folder of typical pictures as `calibration`",
+                remedy="name a folder of typical pictures: --calibration DIR, or `calibration` in a configuration",
             )
         return self._calibration
 

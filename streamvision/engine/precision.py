@@ -19,6 +19,7 @@ import structlog
 from numpy.typing import NDArray
 from onnx import ModelProto
 
+from streamvision.engine import graphs
 from streamvision.engine.backends import TensorInput
 from streamvision.engine.half import to_half
 from streamvision.engine.manifest import ModelInput
@@ -59,7 +60,7 @@ def convert(
     ``calibration`` are pictures prepared as the manifest's input says. Raises `UsageError` for too few of them or
     another precision, `EngineError` for a network that cannot be converted or would lose more than ``max_loss``.
     """
-    model = _load(path)
+    model = graphs.read(path, str(path))
     if precision == "fp16":
         onnx.save(to_half(model), out)
         return out
@@ -174,10 +175,3 @@ def _squares(wanted: NDArray[Any], found: NDArray[Any]) -> tuple[float, float]:
         return float(np.mean(wanted != found)) ** 2, 1.0
     error = ((wanted - found) ** 2).sum(dtype=np.float64)
     return float(error), float(((wanted - wanted.mean()) ** 2).sum(dtype=np.float64))
-
-
-def _load(path: Path) -> ModelProto:
-    try:
-        return onnx.load(path)
-    except Exception as error:  # onnx and protobuf raise whatever a broken file leads them to
-        raise EngineError(f"this is no ONNX file: {error}", where=str(path)) from error

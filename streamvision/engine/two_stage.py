@@ -143,10 +143,11 @@ class TwoStageEngine:
         try:
             seen = self._stages.seer.network.submit([frame.pixels for frame in batch.frames])
             future = self._threads.submit(self._finish, seen, windows, moving)
-        except BaseException as error:
+        except RuntimeError as error:  # the threads take no more work
             self._free.release()
-            if isinstance(error, RuntimeError):  # the threads take no more work
-                raise EngineError("the engine is closed", where=self._name) from error
+            raise EngineError("the engine is closed", where=self._name) from error
+        except BaseException:
+            self._free.release()
             raise
         future.add_done_callback(lambda _: self._free.release())
         return future

@@ -13,11 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from streamvision.errors import UsageError
 from streamvision.geometry import Letterbox, points_in_polygon
 from streamvision.interfaces import Scene
 from streamvision.masks import polygons
-from streamvision.rules.base import Float64, Reporter, RuleContext
+from streamvision.rules.base import Float64, Reporter, RuleContext, corners_of
 from streamvision.types import Event, FrameInfo, Masks, Phase, Segmentation, UInt8
 from streamvision.units import PositiveSeconds, Seconds
 
@@ -81,15 +80,11 @@ class AreaRule:
 
     def __init__(self, options: Options, context: RuleContext) -> None:
         """Raise `UsageError` if the stream has no such zone."""
-        if options.zone not in context.zones:
-            raise UsageError(
-                f"there is no zone {options.zone!r}", where=f"stream {context.stream}, rule {context.rule}",
-                remedy=f"the stream has: {', '.join(context.zones) or 'none'}",
-            )  # fmt: skip
+        corners = corners_of("zone", options.zone, context.zones, context)
         self._options = options
         self._new_id = context.new_id
         self._reporter = Reporter(context, "area")
-        self._corners = np.asarray(context.zones[options.zone], np.float64)
+        self._corners = corners
         self._footprint: _Footprint | None = None
         self._last: _Sight | None = None
         self._above_s: float | None = None

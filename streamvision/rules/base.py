@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from streamvision.errors import UsageError
 from streamvision.interfaces import RuleContext as RuleContext
 from streamvision.interfaces import Scene
 from streamvision.types import Event, FrameInfo, Phase, TrackRef
@@ -113,6 +114,16 @@ class Sight:
     age_s: Float64
     limit: Float64
     """The picture's own width and height."""
+
+
+def corners_of(kind: str, name: str, shapes: Mapping[str, Sequence[Sequence[float]]], context: RuleContext) -> Float64:
+    """Return the points (P,2) of a zone or line that a rule names. Raises `UsageError` if the stream has none such."""
+    if name not in shapes:
+        raise UsageError(
+            f"there is no {kind} {name!r}", where=f"stream {context.stream}, rule {context.rule}",
+            remedy=f"the stream has: {', '.join(shapes) or 'none'}",
+        )  # fmt: skip
+    return np.asarray(shapes[name], np.float64)
 
 
 class Watch:

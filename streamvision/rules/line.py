@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from streamvision.errors import UsageError
 from streamvision.geometry import line_offsets, line_positions
 from streamvision.interfaces import Scene
 from streamvision.rules.base import (
@@ -26,6 +25,7 @@ from streamvision.rules.base import (
     Sight,
     Watch,
     anchor_points,
+    corners_of,
     track_ref,
 )
 from streamvision.types import Event, FrameInfo, Phase
@@ -85,13 +85,9 @@ class LineRule:
 
     def __init__(self, options: Options, context: RuleContext) -> None:
         """Raise `UsageError` if the stream has no such line."""
-        if options.line not in context.lines:
-            raise UsageError(
-                f"there is no line {options.line!r}", where=f"stream {context.stream}, rule {context.rule}",
-                remedy=f"the stream has: {', '.join(context.lines) or 'none'}",
-            )  # fmt: skip
+        corners = corners_of("line", options.line, context.lines, context)
         self._options = options
-        self._line = np.asarray(context.lines[options.line], np.float64)
+        self._line = corners
         self._reporter = Reporter(context, "line")
         self._watch = Watch(options.classes)
         self._memory = Memory(_COLUMNS, _BLANK)

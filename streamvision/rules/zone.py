@@ -12,7 +12,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
-from streamvision.errors import UsageError
 from streamvision.geometry import polygon_depths
 from streamvision.interfaces import Scene
 from streamvision.rules.base import (
@@ -24,6 +23,7 @@ from streamvision.rules.base import (
     Sight,
     Watch,
     anchor_points,
+    corners_of,
     track_ref,
 )
 from streamvision.types import Event, FrameInfo, Phase
@@ -80,14 +80,10 @@ class ZoneRule:
 
     def __init__(self, options: Options, context: RuleContext) -> None:
         """Raise `UsageError` if the stream has no such zone."""
-        if options.zone not in context.zones:
-            raise UsageError(
-                f"there is no zone {options.zone!r}", where=f"stream {context.stream}, rule {context.rule}",
-                remedy=f"the stream has: {', '.join(context.zones) or 'none'}",
-            )  # fmt: skip
+        corners = corners_of("zone", options.zone, context.zones, context)
         self._options = options
         self._new_id = context.new_id
-        self._area = _Area(np.asarray(context.zones[options.zone], np.float64))
+        self._area = _Area(corners)
         self._reporter = Reporter(context, "zone")
         self._watch = Watch(options.classes)
         self._memory = Memory(_COLUMNS, _BLANK)

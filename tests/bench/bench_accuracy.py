@@ -19,7 +19,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from plain_yolox import PlainRunner
+from plain_yolox import PlainRunner, coco_rows
 from support import data, quiet, shipped_network
 
 from streamvision.cli.eval import average_precision, evaluate
@@ -68,18 +68,7 @@ def first(truth: dict[str, Any], count: int) -> dict[str, Any]:
 
 def plain_precision(truth: dict[str, Any]) -> dict[str, float]:
     runner = PlainRunner(shipped_network("yolox_nano.onnx"))
-    ids = {category["name"]: category["id"] for category in truth["categories"]}
-    categories = {index: ids[label] for index, label in enumerate(manifest.load(MODEL).labels)}
-    rows = [
-        {
-            "image_id": image["id"],
-            "category_id": categories[class_id],
-            "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
-            "score": score,
-        }
-        for image in truth["images"]
-        for box, score, class_id in runner.detect(data() / "coco" / image["file_name"])
-    ]
+    rows, categories = coco_rows(runner, truth, data() / "coco", manifest.load(MODEL).labels)
     return average_precision(truth, rows, categories)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,23 @@ class PlainRunner:
         boxes = boxes.clip(0, [picture.shape[1], picture.shape[0]] * 2)
         scores = rows[:, 4:5] * rows[:, 5:]
         return plain_nms(boxes, scores.max(axis=1), scores.argmax(axis=1))
+
+
+def coco_rows(runner: PlainRunner, truth: Any, folder: Path, labels: Sequence[str]) -> tuple[Any, dict[int, int]]:
+    """Return what the runner sees in every labelled picture, as COCO's results, and the category of each class."""
+    ids = {category["name"]: category["id"] for category in truth["categories"]}
+    categories = {index: ids[label] for index, label in enumerate(labels)}
+    rows = [
+        {
+            "image_id": image["id"],
+            "category_id": categories[class_id],
+            "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
+            "score": score,
+        }
+        for image in truth["images"]
+        for box, score, class_id in runner.detect(folder / image["file_name"])
+    ]
+    return rows, categories
 
 
 def plain_nms(boxes: Any, scores: Any, classes: Any) -> list[tuple[list[float], float, int]]:

@@ -14,7 +14,7 @@ from streamvision.cli import app
 from streamvision.cli.eval import average_precision
 from streamvision.engine import manifest
 from streamvision.errors import CaptureError, ManifestError, MissingError, UsageError
-from tests.bench.plain_yolox import PlainRunner
+from tests.bench.plain_yolox import PlainRunner, coco_rows
 from tests.engine import networks
 from tests.engine.networks import write_manifest
 
@@ -28,18 +28,7 @@ def run(*arguments: str | Path) -> str:
 
 def plain_precision(network: Path, folder: Path, truth: dict[str, Any]) -> dict[str, float]:
     runner = PlainRunner(network)
-    ids = {category["name"]: category["id"] for category in truth["categories"]}
-    categories = {index: ids[label] for index, label in enumerate(manifest.load("yolox-nano").labels)}
-    results = [
-        {
-            "image_id": image["id"],
-            "category_id": categories[class_id],
-            "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
-            "score": score,
-        }
-        for image in truth["images"]
-        for box, score, class_id in runner.detect(folder / image["file_name"])
-    ]
+    results, categories = coco_rows(runner, truth, folder, manifest.load("yolox-nano").labels)
     return average_precision(truth, results, categories)
 
 

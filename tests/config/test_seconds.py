@@ -79,3 +79,9 @@ def test_a_rule_of_label_maps_has_no_tracks_to_ask(tmp_path):
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError, match="area is not about tracks, and only they have attributes"):
         load_settings(path, labels_of=LABELS.__getitem__)
+
+
+def test_classes_are_judged_by_the_manifest_of_a_model_that_is_wrong_elsewhere(tmp_path):
+    text = config("{model: colour}").replace("{manifest: colours}", "{manifest: colours, max_batch: many}")
+    found = problems(tmp_path, text, labels_of=LABELS.__getitem__)
+    assert [message for _, _, message in found] == ["max_batch: expected a whole number, not 'many'"]

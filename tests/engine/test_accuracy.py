@@ -12,7 +12,7 @@ import pytest
 
 from streamvision.cli.eval import average_precision, evaluate
 from streamvision.engine import manifest
-from tests.bench.plain_yolox import PlainRunner
+from tests.bench.plain_yolox import PlainRunner, coco_rows
 
 MODEL = "yolox-nano"
 JUDGED = 64
@@ -35,18 +35,7 @@ def truth(data: Path) -> dict[str, Any]:
 def plain_ap(data: Path, truth: dict[str, Any]) -> float:
     """The AP of the plain runner on the same pictures."""
     runner = PlainRunner(data / "models" / "yolox_nano.onnx")
-    ids = {category["name"]: category["id"] for category in truth["categories"]}
-    categories = {index: ids[label] for index, label in enumerate(manifest.load(MODEL).labels)}
-    rows = [
-        {
-            "image_id": image["id"],
-            "category_id": categories[class_id],
-            "bbox": [box[0], box[1], box[2] - box[0], box[3] - box[1]],
-            "score": score,
-        }
-        for image in truth["images"]
-        for box, score, class_id in runner.detect(data / "coco" / image["file_name"])
-    ]
+    rows, categories = coco_rows(runner, truth, data / "coco", manifest.load(MODEL).labels)
     return average_precision(truth, rows, categories)["AP"]
 
 

@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+from streamvision.engine import graphs
 from streamvision.engine.backends import Network, Progress
 from streamvision.engine.backends.tensorrt import prepare
 from streamvision.engine.backends.tensorrt.library import RTX, Said, logger, monitor
@@ -33,7 +34,7 @@ def build(trt: Any, network: Network, options: Options, progress: Progress | Non
     said = Said()
     log = logger(trt, said)
     builder = _builder(trt, log, said, network)
-    model = prepare.read(network.path, network.model)
+    model = graphs.read(network.path, network.model)
     batch = prepare.check(prepare.real_input(model, network), network)
     max_batch = network.largest_batch(batch, options.batch, parallel=False)
     definition = _parsed(trt, builder, log, prepare.prepared(model, network, max_batch), network)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,19 +10,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from streamvision.engine.backends import Network, TensorInput, channels_last
 from streamvision.engine.manifest import ModelInput
-from streamvision.errors import EngineError
 
 PICTURES = "streamvision_pictures"
 _PREFIX = "streamvision_"
 _TYPES = {"float32": TensorProto.FLOAT, "float16": TensorProto.FLOAT16, "uint8": TensorProto.UINT8}
-
-
-def read(path: Path, model: str) -> onnx.ModelProto:
-    """Return a graph with its weights. Raises `EngineError`."""
-    try:
-        return onnx.load(path)
-    except Exception as error:  # what reads it, protobuf, numpy or the file system, have no common base
-        raise EngineError(f"{path} cannot be read as ONNX: {error}", where=model) from error
 
 
 def real_input(model: onnx.ModelProto, network: Network) -> onnx.ValueInfoProto:

@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from pydantic import BaseModel, ConfigDict, Field
 
+from streamvision.engine import graphs
 from streamvision.engine.backends import (
     Infer,
     Items,
@@ -27,7 +28,7 @@ from streamvision.engine.backends import (
 )
 from streamvision.engine.backends.cpus import cpu_name
 from streamvision.engine.manifest import ModelInput
-from streamvision.errors import BackendUnavailable, EngineError, StaleEngine
+from streamvision.errors import BackendUnavailable, StaleEngine
 
 
 class TorchBackend:
@@ -49,7 +50,7 @@ class TorchBackend:
         options = options or self.Options()
         torch = _import_torch(network.model)
         device = _device(torch, network.model, options)
-        model = _parse(read_engine(engine, network), network) if engine else _read(network)
+        model = _parse(read_engine(engine, network), network) if engine else graphs.read(network.path, network.model)
         batch = _check(network, model)
         graph = _graph(network, model, device)
         numbers = "" if network.precision == "fp32" else f", {network.precision}"  # as the file says, here too
@@ -73,7 +74,7 @@ class TorchBackend:
     def compile(cls, network: Network, options: Options | None = None, progress: Progress | None = None) -> bytes:
         """Return the graph with its weights; see `BackendPlugin.compile`."""
         _import_torch(network.model)
-        model = _read(network)
+        model = graphs.read(network.path, network.model)
         _check(network, model)
         _graph(network, model, "cpu")
         whole: bytes = model.SerializeToString()
@@ -110,13 +111,6 @@ def _device(torch: Any, where: str, options: TorchBackend.Options) -> Literal["c
         where=where,
         remedy="look at nvidia-smi, install a PyTorch built for that driver's CUDA, or set device to cpu",
     )
-
-
-def _read(network: Network) -> onnx.ModelProto:
-    try:
-        return onnx.load(network.path)
-    except Exception as error:  # what reads it, protobuf, numpy or the file system, have no common base
-        raise EngineError(f"{network.path} cannot be read as ONNX: {error}", where=network.model) from error
 
 
 def _parse(content: bytes, network: Network) -> onnx.ModelProto:
