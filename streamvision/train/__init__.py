@@ -1,0 +1,1 @@
+"""From labelled pictures to a network: recipe, training, run folder. Needs the extra `train`."""
