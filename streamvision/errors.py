@@ -7,6 +7,7 @@ Each says what happened, where, and what to do about it; a user never needs a tr
     |-- UsageError                       exit 2   arguments that cannot be served
     |-- ManifestError                    exit 2   a model manifest that is wrong or lies
     |-- PluginError                      exit 2   an unknown or broken plug-in
+    |-- DataError                        exit 2   a labelled data set with mistakes
     |-- CaptureError                     exit 3   a source that cannot be opened or read; has a ``reason``
     |   |-- ConnectError                          refused, unreachable, unknown host
     |   |-- TimedOut                              no answer or no data within the deadline
@@ -90,6 +91,12 @@ class ManifestError(StreamvisionError):
 
 class PluginError(StreamvisionError):
     """A plug-in that is unknown or cannot be imported."""
+
+    exit_code = 2
+
+
+class DataError(StreamvisionError):
+    """A labelled data set with mistakes, found before anything is done with it."""
 
     exit_code = 2
 

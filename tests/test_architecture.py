@@ -26,15 +26,15 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "types", "geometry", "masks", "clock", "units", "redact", "resources"}),
     frozenset({"interfaces", "channel", "config", "plugins", "metrics", "health", "draw", "notify"}),
     frozenset({"capture", "batch", "engine", "track", "rules", "sinks", "record", "web"}),
-    frozenset({"analysis", "attributes", "pipeline", "offline", "status", "export"}),
+    frozenset({"analysis", "attributes", "pipeline", "offline", "status", "export", "dataset", "distort"}),
     frozenset({"daemon", "benchmark"}),
     frozenset({"cli", "__main__"}),
 )
 SIBLINGS = LAYERS[2]
 
 LIBRARIES: dict[str, set[str]] = {
-    "av": {"capture", "record"},
-    "cv2": {"masks", "capture", "draw", "engine"},
+    "av": {"capture", "record", "distort"},
+    "cv2": {"masks", "capture", "draw", "engine", "dataset", "distort", "train"},
     "numpy": {
         "types",
         "geometry",
@@ -47,6 +47,9 @@ LIBRARIES: dict[str, set[str]] = {
         "rules",
         "analysis",
         "attributes",
+        "dataset",
+        "distort",
+        "train",
         "cli",
     },
     "openvino": {"engine"},
@@ -58,7 +61,7 @@ LIBRARIES: dict[str, set[str]] = {
     "pycocotools": {"cli"},
     "scipy": {"track", "engine"},
     "ruamel": {"config", "engine", "export"},
-    "pydantic": {"config", "units", "capture", "engine", "track", "rules", "sinks", "pipeline", "export"},
+    "pydantic": {"config", "units", "capture", "engine", "track", "rules", "sinks", "pipeline", "export", "dataset", "train"},
     "pydantic_core": {"config", "units"},
     "prometheus_client": {"metrics"},
     "starlette": {"web"},

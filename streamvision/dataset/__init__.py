@@ -1,79 +1,18 @@
 """Labelled pictures: what every format is read into, and what checks, training, evaluation and collection work on.
 
-Pixels stay on disk; an `Example` says where they lie and what they show.
+`read` makes a `Dataset` of a path in any known format. Pixels stay on disk; an `Example` says where they lie and what
+they show, `pixels` reads them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from streamvision.dataset.options import DataOptions
+from streamvision.dataset.pixels import label_map, rgb
+from streamvision.dataset.read import join, load, read
+from streamvision.dataset.splits import split
+from streamvision.dataset.values import UNLABELLED, Dataset, Example, Objects, Outline
 
-import numpy as np
-from numpy.typing import NDArray
-
-from streamvision.types import Float32, Int32
-
-UNLABELLED = 255
-"""The index in a label picture that stands for: nobody said what this is."""
-
-Outline = Any
-"""One object's shape: a list of polygons, each (k,2) float32 source px, or a dict with COCO's ``counts`` and ``size``."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Objects:
-    """What is to be found in one picture: xyxy (N,4) float32 source px, class_id (N,) int32 into the set's classes.
-
-    ``ignore`` (N,) bool: neither right nor wrong when found (crowds, "difficult"). ``outlines``: one for each object,
-    or None for a set of boxes.
-    """
-
-    xyxy: Float32
-    class_id: Int32
-    ignore: NDArray[np.bool_]
-    outlines: tuple[Outline, ...] | None = None
-
-    def __len__(self) -> int:
-        return len(self.xyxy)
-
-    @classmethod
-    def none(cls) -> Objects:
-        """Return the objects of a picture that is known to show none."""
-        return cls(np.empty((0, 4), np.float32), np.empty(0, np.int32), np.empty(0, np.bool_))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Example:
-    """One labelled picture as it lies on disk.
-
-    ``objects`` is None where nobody looked for any (not the same as none there). ``label_maps``: label pictures by the
-    map's name; a map that is missing here is unlabelled. ``label``: the class of the picture as a whole. ``group``:
-    pictures of one group (a ride, a camera) never lie in two splits. ``metadata``: columns that name groups to compare.
-    """
-
-    path: Path
-    size_wh: tuple[int, int]
-    objects: Objects | None = None
-    label_maps: Mapping[str, Path] = field(default_factory=dict)
-    label: int | None = None
-    group: str | None = None
-    metadata: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Dataset:
-    """A set of labelled pictures.
-
-    ``classes``: names of objects, or of pictures as a whole, without a background. ``maps``: the classes of each label
-    map from index 0 on. ``origin`` names the file or folder that it was read from.
-    """
-
-    origin: str
-    classes: tuple[str, ...]
-    examples: tuple[Example, ...]
-    maps: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def __len__(self) -> int:
-        return len(self.examples)
+__all__ = [
+    "UNLABELLED", "DataOptions", "Dataset", "Example", "Objects", "Outline", "join", "label_map", "load", "read", "rgb",
+    "split",
+]  # fmt: skip

@@ -9,6 +9,6 @@ from __future__ import annotations
 
 from streamvision.masks.outline import polygon, polygons
 from streamvision.masks.raster import Patch, bitmap, bitmaps, patch
-from streamvision.masks.rle import rle, run_lengths, to_text
+from streamvision.masks.rle import from_text, rle, run_lengths, to_text
 
-__all__ = ["Patch", "bitmap", "bitmaps", "patch", "polygon", "polygons", "rle", "run_lengths", "to_text"]
+__all__ = ["Patch", "bitmap", "bitmaps", "from_text", "patch", "polygon", "polygons", "rle", "run_lengths", "to_text"]

@@ -59,3 +59,24 @@ def to_text(lengths: Int64) -> str:
         going &= more
     letters = np.stack(groups, axis=1).astype(np.uint8).ravel() if groups else np.zeros(0, np.uint8)
     return letters[letters > 0].tobytes().decode("ascii")
+
+
+def from_text(text: str) -> Int64:
+    """Return the run lengths of COCO's compressed text. Raises ValueError for text that is none."""
+    groups = np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int64) - _ZERO
+    if not len(groups):
+        return np.zeros(0, np.int64)
+    more = groups & _MORE != 0
+    if more[-1] or (groups < 0).any() or (groups >= 2 * _MORE).any():
+        raise ValueError("these are not COCO's run lengths as text")
+    ends = np.flatnonzero(~more)
+    starts = np.concatenate(([0], ends[:-1] + 1))
+    place = np.arange(len(groups)) - np.repeat(starts, ends - starts + 1)
+    if place.max() > 6:
+        raise ValueError("a run is longer than any picture")
+    lengths = np.add.reduceat((groups & (_MORE - 1)) << (_BITS * place), starts)
+    negative = groups[ends] & _SIGN != 0
+    lengths -= np.where(negative, np.int64(1) << (_BITS * (place[ends] + 1)), 0)
+    for first in (1, 2):  # every run after the third is the difference from the run two before
+        lengths[first::2] = np.cumsum(lengths[first::2])
+    return lengths

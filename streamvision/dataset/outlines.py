@@ -1,0 +1,96 @@
+"""Shapes of objects as annotation files give them: polygons, or COCO's run lengths."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from streamvision.dataset.values import Outline
+from streamvision.masks.rle import from_text
+from streamvision.types import Float32, UInt8
+
+_FRACTION_BITS = 4
+"""cv2 takes corners in sixteenths of a pixel."""
+
+
+def bitmap(outline: Outline, size_wh: tuple[int, int]) -> UInt8:
+    """Return where an object is: (h,w) uint8, 0 or 1. A pixel belongs to a polygon where its centre lies in it."""
+    if isinstance(outline, Mapping):
+        return _from_runs(outline)
+    canvas = np.zeros(size_wh[::-1], np.uint8)
+    return fill(canvas, outline)
+
+
+def fill(canvas: UInt8, polygons: list[Float32]) -> UInt8:
+    """Draw polygons (k,2), px of the canvas, into it and return it; several are a union."""
+    scale = 1 << _FRACTION_BITS
+    for polygon in polygons:
+        # From outer borders (COCO: 0 is the left border of the first pixel) to cv2's centres of pixels.
+        corners = np.round((np.asarray(polygon, np.float64) - 0.5) * scale).clip(-(1 << 28), 1 << 28)
+        cv2.fillPoly(canvas, [corners.astype(np.int32)], 1, shift=_FRACTION_BITS)  # type: ignore[call-overload]
+    return canvas
+
+
+def moved(outline: Outline, matrix: NDArray[np.float64], source_wh: tuple[int, int], size_wh: tuple[int, int]) -> UInt8:
+    """Return an object's bitmap (h,w) of ``size_wh`` after an affine map (2,3) from source px to its px."""
+    if not isinstance(outline, Mapping):
+        straight = [np.asarray(one, np.float64) @ matrix[:, :2].T + matrix[:, 2] for one in outline]
+        return fill(np.zeros(size_wh[::-1], np.uint8), straight)
+    stored = bitmap(outline, source_wh)
+    return np.asarray(cv2.warpAffine(stored, centred(matrix), size_wh, flags=cv2.INTER_NEAREST), np.uint8)
+
+
+def centred(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return an affine map (2,3) between outer borders of pixels as cv2 wants it: between their centres."""
+    half = np.full(2, 0.5)
+    return np.column_stack([matrix[:, :2], matrix[:, :2] @ half + matrix[:, 2] - half])
+
+
+def box(outline: Outline) -> Float32 | None:
+    """Return the box (4,) around an outline, xyxy px; None where there is nothing in it."""
+    if isinstance(outline, Mapping):
+        rows, columns = np.nonzero(_from_runs(outline))
+        if not len(rows):
+            return None
+        return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float32)
+    points = np.concatenate([np.asarray(one, np.float32).reshape(-1, 2) for one in outline]) if outline else []
+    if not len(points):
+        return None
+    return np.concatenate([points.min(0), points.max(0)]).astype(np.float32)
+
+
+def area(outline: Outline, size_wh: tuple[int, int]) -> float:
+    """Return how many pixels an outline covers."""
+    return float(np.count_nonzero(bitmap(outline, size_wh)))
+
+
+def runs_problem(outline: Mapping[str, object], size_wh: tuple[int, int]) -> str | None:
+    """Say why COCO's run lengths cannot be a mask of a picture of that size; None if they can."""
+    if list(outline.get("size", ())) != [size_wh[1], size_wh[0]]:  # type: ignore[call-overload]
+        return f"its size is {outline.get('size')!r}, not [height, width] of the picture"
+    try:
+        counts = _counts(outline)
+    except ValueError as error:
+        return str(error)
+    if (counts < 0).any() or counts.sum() != size_wh[0] * size_wh[1]:
+        return f"its run lengths add up to {int(counts.sum())}, not to the {size_wh[0] * size_wh[1]} pixels"
+    return None
+
+
+def _counts(outline: Mapping[str, object]) -> NDArray[np.int64]:
+    counts = outline.get("counts")
+    if isinstance(counts, str):
+        return from_text(counts)
+    if not isinstance(counts, list) or not all(type(one) is int for one in counts):
+        raise ValueError("its counts are neither COCO's text nor a list of whole numbers")
+    return np.asarray(counts, np.int64)
+
+
+def _from_runs(outline: Mapping[str, object]) -> UInt8:
+    height, width = outline["size"]  # type: ignore[misc]
+    counts = _counts(outline)
+    inside = (np.arange(len(counts)) % 2).astype(np.uint8)
+    return np.repeat(inside, counts).reshape(width, height).T.copy()
