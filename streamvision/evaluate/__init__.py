@@ -1,0 +1,15 @@
+"""How good a network is: what it saw in the pictures of a data set, measured against what the set says of them.
+
+`Evaluator` takes pictures one by one, or `measure` all of them; neither knows whether an engine or a network in
+training saw them. Nothing here needs torch.
+"""
+
+from __future__ import annotations
+
+from streamvision.evaluate.coco import MAX_DETECTIONS, MIN_SCORE, average_precision
+from streamvision.evaluate.evaluator import Evaluation, Evaluator, Names, measure
+from streamvision.evaluate.matching import parse_pairs
+
+__all__ = [
+    "MAX_DETECTIONS", "MIN_SCORE", "Evaluation", "Evaluator", "Names", "average_precision", "measure", "parse_pairs",
+]  # fmt: skip
