@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,13 +25,13 @@ def bitmap(outline: Outline, size_wh: tuple[int, int]) -> UInt8:
     return fill(canvas, outline)
 
 
-def fill(canvas: UInt8, polygons: list[Float32]) -> UInt8:
+def fill(canvas: UInt8, polygons: Sequence[NDArray[Any]]) -> UInt8:
     """Draw polygons (k,2), px of the canvas, into it and return it; several are a union."""
     scale = 1 << _FRACTION_BITS
     for polygon in polygons:
         # From outer borders (COCO: 0 is the left border of the first pixel) to cv2's centres of pixels.
         corners = np.round((np.asarray(polygon, np.float64) - 0.5) * scale).clip(-(1 << 28), 1 << 28)
-        cv2.fillPoly(canvas, [corners.astype(np.int32)], 1, shift=_FRACTION_BITS)  # type: ignore[call-overload]
+        cv2.fillPoly(canvas, [corners.astype(np.int32)], 1, shift=_FRACTION_BITS)
     return canvas
 
 
@@ -56,9 +57,10 @@ def box(outline: Outline) -> Float32 | None:
         if not len(rows):
             return None
         return np.array([columns.min(), rows.min(), columns.max() + 1, rows.max() + 1], np.float32)
-    points = np.concatenate([np.asarray(one, np.float32).reshape(-1, 2) for one in outline]) if outline else []
-    if not len(points):
+    parts = [np.asarray(one, np.float32).reshape(-1, 2) for one in outline]
+    if not any(map(len, parts)):
         return None
+    points = np.concatenate(parts)
     return np.concatenate([points.min(0), points.max(0)]).astype(np.float32)
 
 
@@ -90,7 +92,8 @@ def _counts(outline: Mapping[str, object]) -> NDArray[np.int64]:
 
 
 def _from_runs(outline: Mapping[str, object]) -> UInt8:
-    height, width = outline["size"]  # type: ignore[misc]
+    size: Any = outline["size"]
+    height, width = size
     counts = _counts(outline)
     inside = (np.arange(len(counts)) % 2).astype(np.uint8)
     return np.repeat(inside, counts).reshape(width, height).T.copy()
