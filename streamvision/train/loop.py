@@ -93,6 +93,11 @@ class Loop:
         """End after the step that is under way, with a checkpoint; a signal handler may call this."""
         self.stopped = True
 
+    @property
+    def mean_weights(self) -> Mapping[str, Tensor]:
+        """The running mean of the weights, as a plain state."""
+        return self._parts.ema.state
+
     def run(self) -> At:
         """Train to the end. Raises `EngineError` when losses are no numbers for several steps in a row."""
         self._watch = Stopwatch(self._clock, self.at.elapsed_s)
@@ -119,7 +124,9 @@ class Loop:
     def _epoch(self) -> None:
         """Train to the end of the epoch, of the budget, or until stopped."""
         self._network.module.train()
-        self._losses = self._freezing.begin_epoch(self.at.epoch, self._losses, lambda: parallel(self._network, self._crew))
+        self._losses = self._freezing.begin_epoch(
+            self.at.epoch, self._losses, lambda: parallel(self._network, self._crew)
+        )
         batches = self._batches.epoch(self.at.epoch, self.at.batch)
         while not self.stopped and self._progress() < 1 and (group := tuple(islice(batches, self._options.accumulate))):
             self._step(group)
@@ -241,9 +248,7 @@ class Loop:
             checkpoint.save(self._folder / checkpoint.LAST, self._parts, self.at)
 
 
-def to_device(
-    batch: Batch, device: torch.device, *, channels_last: bool = False
-) -> tuple[Tensor, tuple[Target, ...]]:
+def to_device(batch: Batch, device: torch.device, *, channels_last: bool = False) -> tuple[Tensor, tuple[Target, ...]]:
     """Return a batch's pictures and targets on a device."""
     layout = torch.channels_last if channels_last else torch.contiguous_format
     pictures = batch.pictures.to(device, non_blocking=True, memory_format=layout)

@@ -10,9 +10,7 @@ from torch import nn
 Kind = Literal["sgd", "adamw"]
 
 
-def build(
-    module: nn.Module, kind: Kind, *, lr: float, momentum: float, weight_decay: float
-) -> torch.optim.Optimizer:
+def build(module: nn.Module, kind: Kind, *, lr: float, momentum: float, weight_decay: float) -> torch.optim.Optimizer:
     """Return an optimiser of every parameter, in the module's order."""
     groups = [
         {"params": [each for each in module.parameters() if _decays(each) is decays], "weight_decay": amount}

@@ -30,7 +30,14 @@ def loop_in(folder: Path, pictures: Pictures, listener: Listener, *, steps: int 
         optimiser.build(network.module, "adamw", lr=0.02, momentum=0.9, weight_decay=0.01),
         precision.scaler_for("fp32", CPU),
     )
-    chosen = {"lr": 0.02, "budget": Budget(steps), "schedule": Schedule(warmup=3), "seed": 1, "clip_norm": 1.0, **options}
+    chosen = {
+        "lr": 0.02,
+        "budget": Budget(steps),
+        "schedule": Schedule(warmup=3),
+        "seed": 1,
+        "clip_norm": 1.0,
+        **options,
+    }
     return Loop(
         network, pictures, parts, Options(**chosen), evaluate=evaluate, reporter=listener, folder=folder,
         crew=Crew(), device=CPU, freezing=Freezing(network.module),

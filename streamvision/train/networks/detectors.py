@@ -67,9 +67,7 @@ class Detector:
         return wanted
 
     def _perception(self, found: dict[str, Tensor], letterbox: Letterbox) -> Perception:
-        xyxy, score, labels = (
-            found[name].detach().float().cpu().numpy() for name in ("boxes", "scores", "labels")
-        )
+        xyxy, score, labels = (found[name].detach().float().cpu().numpy() for name in ("boxes", "scores", "labels"))
         class_id = (labels - 1).astype("int32")
         if "masks" in found:
             return to_perception(letterbox, xyxy, score, class_id, found["masks"][:, 0].float().cpu().numpy())

@@ -54,7 +54,9 @@ class Segmenter:
         """Return the label maps, at the network's own size."""
         labels = [_winner(scores).cpu().numpy() for scores in class_scores(self.module(self._normalise(pictures)))]
         return [
-            Perception(Detections.empty(), tuple(self._map(name, rows[index], box) for name, rows in zip(self._maps, labels)))
+            Perception(
+                Detections.empty(), tuple(self._map(name, rows[index], box) for name, rows in zip(self._maps, labels))
+            )
             for index, box in enumerate(letterboxes)
         ]
 

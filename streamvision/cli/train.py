@@ -1,0 +1,121 @@
+"""``streamvision train``: labelled pictures become a network that the daemon runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from streamvision.errors import MissingError, UsageError
+
+if TYPE_CHECKING:
+    from streamvision.train.recipe import Recipe
+    from streamvision.train.run import Outcome
+    from streamvision.train.setting import Setting
+
+
+def train(
+    recipe: Annotated[
+        str | None, typer.Argument(help="A recipe: a YAML file, or a name of configs/train.", show_default=False)
+    ] = None,
+    network: Annotated[str | None, typer.Option(help="A recipe of engines/recipes, or KIND:NETWORK.")] = None,
+    data: Annotated[
+        list[str] | None, typer.Option(help="[FORMAT:]PATH[@SPLIT] of what is learnt from; several are mixed.")
+    ] = None,
+    val: Annotated[
+        list[str] | None, typer.Option(help="What is measured on; without it a part of the data is kept apart.")
+    ] = None,
+    weights: Annotated[
+        str | None, typer.Option(help="DEFAULT, BACKBONE, a state file, or none. [default: DEFAULT if there are any]")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="How many times every picture is seen.")] = None,
+    max_time: Annotated[str | None, typer.Option(help="The longest time, like 90m or 2h.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Pictures at once, in each process.")] = None,
+    size: Annotated[str | None, typer.Option(metavar="WxH", help="The network's input; its usual one without.")] = None,
+    lr: Annotated[float | None, typer.Option(min=0, help="Learning rate per step.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Decides order, augmentation and random weights.")] = None,
+    precision: Annotated[str | None, typer.Option(help="auto, fp32, fp16 or bf16.")] = None,
+    device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
+    workers: Annotated[int | None, typer.Option(min=0, help="Processes that read pictures.")] = None,
+    name: Annotated[str | None, typer.Option(help="What the trained model is called.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The run's folder. [default: runs/NAME]")] = None,
+    resume: Annotated[Path | None, typer.Option(help="The folder of a run that shall go on.")] = None,
+) -> None:
+    """Train a network on your own pictures, from published weights where there are any. Needs the extra `train`.
+
+    Every flag takes the place of the recipe's key of that name. Ctrl-C keeps what was learnt, for --resume.
+
+    Example: streamvision train --network sv-street --data my-coco --out runs/mine
+    """
+    sets = {key: value for key, value in (("train", data), ("val", val)) if value}
+    given: dict[str, Any] = {
+        "network": network, "data": sets or None, "weights": weights, "epochs": epochs, "max_time": max_time,
+        "batch": batch, "size": size, "lr": lr, "seed": seed, "precision": precision, "device": device,
+        "workers": workers, "name": name, "out": out and str(out),
+    }  # fmt: skip
+    changes = {key: value for key, value in given.items() if value is not None}
+    _need_torch()
+    if resume is not None:
+        _resume(resume, recipe, changes)
+        return
+    from streamvision.train import folder
+    from streamvision.train.recipe import load, of_flags
+
+    plan = of_flags(changes) if recipe is None else load(Path(recipe), changes)
+    setting = _checked(plan)
+    target = plan.out or Path("runs") / setting.name
+    folder.claim(target)
+    _train(setting, target, resume=False)
+
+
+def _need_torch() -> None:
+    try:
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise MissingError(
+            f"training needs PyTorch, which cannot be imported: {error}", remedy="pip install 'streamvision[train]'"
+        ) from error
+
+
+def _resume(run: Path, recipe: str | None, changes: dict[str, Any]) -> None:
+    from streamvision.train import folder
+    from streamvision.train.recipe import load
+
+    if recipe is not None or changes:
+        raise UsageError(
+            "a run goes on as it began", where=f"--resume {run}",
+            remedy=f"leave away {recipe or '--' + next(iter(changes)).replace('_', '-')}, or begin a new run",
+        )  # fmt: skip
+    setting = _checked(load(folder.to_resume(run)))
+    _train(setting, run, resume=True)
+
+
+def _checked(plan: Recipe) -> Setting:
+    """Read the data, with everything that is wrong with it told before any training."""
+    from streamvision.train.setting import prepare
+
+    return prepare(plan)
+
+
+def _train(setting: Setting, out: Path, *, resume: bool) -> None:
+    from streamvision.cli._interrupt import ending
+    from streamvision.cli._training import reporter
+    from streamvision.train.run import train as run
+
+    with reporter() as listener:
+        outcome = run(setting, out, resume=resume, reporters=[listener], ending=ending, told=listener.tell)
+    _report(outcome, out)
+
+
+def _report(outcome: Outcome, out: Path) -> None:
+    at = outcome.at
+    if outcome.stopped:
+        typer.echo(f"stopped in epoch {at.epoch + 1}, after {at.step} steps")
+        typer.echo(f"next     streamvision train --resume {out}")
+    elif outcome.manifest is not None:
+        typer.echo(f"best     {at.best:.4f} in epoch {at.best_epoch + 1}" if at.best is not None else "best     none")
+        typer.echo(f"took     {at.elapsed_s:.0f} s for {at.step} steps")
+        typer.echo(f"weights  {out / 'best.pth'}")
+        typer.echo(f"model    {outcome.manifest}")
+        typer.echo(f"next     streamvision detect SOURCE --model {outcome.manifest}")

@@ -1,0 +1,92 @@
+"""A run's folder: what was asked for, on which machine, and what came of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from streamvision.errors import UsageError
+from streamvision.train.checkpoint import LAST
+from streamvision.train.recipe import Recipe
+from streamvision.train.setting import Setting
+
+RECIPE, ENVIRONMENT = "recipe.yaml", "environment.json"
+_PACKAGES = (
+    "streamvision", "torch", "torchvision", "segmentation-models-pytorch", "numpy", "opencv-python-headless",
+    "pycocotools", "onnx",
+)  # fmt: skip
+
+
+def claim(out: Path) -> None:
+    """Make the folder of a new run. Raises `UsageError` where another run lies there."""
+    if (out / LAST).exists():
+        raise UsageError(
+            "there is a run already", where=str(out), remedy=f"go on with --resume {out}, or choose another --out"
+        )
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"cannot be made: {error.strerror}", where=str(out)) from error
+
+
+def to_resume(run: Path) -> Path:
+    """Return the recipe of a run that can go on. Raises `UsageError`."""
+    for name in (RECIPE, LAST):
+        if not (run / name).is_file():
+            raise UsageError(
+                f"there is no {name}, so nothing can go on", where=str(run),
+                remedy="give the folder of a run that came to its first checkpoint",
+            )  # fmt: skip
+    return run / RECIPE
+
+
+def describe(out: Path, recipe: Recipe, setting: Setting, machine: Mapping[str, Any]) -> None:
+    """Write the recipe as it was settled, and the environment."""
+    writer = YAML()
+    writer.default_flow_style = False
+    writer.width = 120
+    with (out / RECIPE).open("w", encoding="utf-8") as file:
+        writer.dump(plain(recipe), file)
+    data = {"train": setting.train.origin, "train_pictures": len(setting.train), "val": setting.val.origin,
+            "val_pictures": len(setting.val), "classes": list(setting.task.classes),
+            "maps": {name: list(classes) for name, classes in setting.task.maps.items()}}  # fmt: skip
+    (out / ENVIRONMENT).write_text(json.dumps({**machine, "data": data}, indent=2) + "\n", encoding="utf-8")
+
+
+def plain(recipe: Recipe) -> dict[str, Any]:
+    """Return a recipe as plain values; what is None is what is not said."""
+    values: dict[str, Any] = recipe.model_dump(mode="json", exclude_none=True)
+    return values
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that training depends on."""
+    found = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def plan(recipe: Recipe, setting: Setting, parameters: int, precision: str, device: str) -> str:
+    """Return what is about to happen, in a few lines."""
+    wide, high = setting.size_wh
+    learns = [", ".join(setting.task.classes)] if setting.task.classes else []
+    learns += [f"{name} ({', '.join(classes)})" for name, classes in setting.task.maps.items()]
+    end = " or ".join(
+        [f"{recipe.last_epoch} epochs"] * (recipe.last_epoch is not None)
+        + [f"{recipe.max_time:g} s"] * (recipe.max_time is not None)
+    )
+    return "\n".join([
+        f"network  {setting.engine.name}, {parameters / 1e6:.1f} M parameters, {wide}x{high}, on {device} in {precision}",
+        f"learns   {'; '.join(learns)}",
+        f"from     {len(setting.train)} pictures; measured on {len(setting.val)}",
+        f"goes     {end}, {recipe.batch * recipe.accumulate} pictures a step, {recipe.optimiser} at {recipe.lr:g}",
+    ])  # fmt: skip
