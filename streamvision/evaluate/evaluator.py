@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from streamvision.dataset import Dataset, Example
 from streamvision.errors import UsageError
 from streamvision.evaluate.coco import Precision
 from streamvision.evaluate.label_maps import MapBook, MapFigures
-from streamvision.evaluate.matching import Pairs, check_pairs, match, matched
+from streamvision.evaluate.matching import Pairs, match, matched
 from streamvision.evaluate.objects import ObjectBook
 from streamvision.evaluate.whole import WholeBook, WholeFigures
 from streamvision.types import Perception
@@ -64,15 +64,19 @@ class Evaluation:
 class Evaluator:
     """Takes pictures one by one and measures what network and data set have in common.
 
-    Raises `UsageError` where that is nothing.
+    ``pairs``: which class of the network is which of the data, where their names differ. ``areas``: of each example's
+    objects, in px, where a file tells them. Raises `UsageError` where nothing is in common.
     """
 
-    def __init__(self, dataset: Dataset, names: Names, pairs: Pairs = ()) -> None:
-        self.dataset, self.names = dataset, names
-        every = [name for classes in names.maps.values() for name in classes]
-        theirs = [name for classes in dataset.maps.values() for name in classes]
-        check_pairs([*names.labels, *every], [*dataset.classes, *theirs], pairs, dataset.origin)
-        self.count = 0
+    def __init__(
+        self,
+        dataset: Dataset,
+        names: Names,
+        pairs: Pairs = (),
+        areas: Mapping[Example, Sequence[float]] | None = None,
+    ) -> None:
+        self.dataset, self.names, self._areas = dataset, names, areas or {}
+        self.examples: list[Example] = []
         self.objects = self._objects(pairs)
         self.maps = _maps(dataset, names, pairs)
         self.whole = self._whole(pairs)
@@ -84,23 +88,29 @@ class Evaluator:
 
     def add(self, example: Example, perception: Perception) -> None:
         """Take one picture of the set and what the network saw in it."""
-        self.count += 1
+        self.examples.append(example)
         if self.objects is not None:
-            self.objects.add(example, perception.detections)
+            self.objects.add(example, perception.detections, self._areas.get(example))
         for one in self.maps:
             one.add(self.dataset, example, perception.segmentation)
         if self.whole is not None:
             self.whole.add(example, perception.classification)
 
-    def result(self) -> Evaluation:
-        """Return the figures over all pictures so far. Raises `MissingError` for objects without pycocotools."""
+    def result(self, only: Collection[Example] | None = None) -> Evaluation:
+        """Return the figures over all pictures so far, or over ``only`` some of them.
+
+        Raises `MissingError` for objects without pycocotools.
+        """
         objects = self.objects
+        chosen = None if objects is None else _places([one.example for one in objects.pictures], only)
         return Evaluation(
-            self.count,
-            None if objects is None else objects.precision(),
-            objects.precision("segm") if objects is not None and objects.has_masks else None,
-            {one.model_name: one.figures() for one in self.maps},
-            None if self.whole is None else self.whole.figures(),
+            len(self.examples if only is None else only),
+            None if objects is None else objects.precision(pictures=chosen),
+            objects.precision("segm", chosen) if objects is not None and objects.has_masks else None,
+            {one.model_name: one.figures(_places([example for example, _ in one.pictures], only)) for one in self.maps},
+            None
+            if self.whole is None
+            else self.whole.figures(_places([example for example, _, _ in self.whole.pictures], only)),
         )
 
     def _objects(self, pairs: Pairs) -> ObjectBook | None:
@@ -139,6 +149,10 @@ def _maps(dataset: Dataset, names: Names, pairs: Pairs) -> list[MapBook]:
         if theirs is not None and matching is not None and len(matching):
             books.append(MapBook(name, theirs, matching))
     return books
+
+
+def _places(examples: Sequence[Example], only: Collection[Example] | None) -> list[int] | None:
+    return None if only is None else [place for place, example in enumerate(examples) if example in only]
 
 
 def _made(names: Names) -> str:

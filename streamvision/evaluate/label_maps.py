@@ -18,6 +18,8 @@ from streamvision.evaluate.matching import Matching
 from streamvision.types import Segmentation, UInt8
 
 Int64 = NDArray[np.int64]
+KEPT = 8
+"""How many of the worst pictures are remembered."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -57,6 +59,8 @@ class MapBook:
     data_name: str
     matching: Matching
     pictures: list[tuple[Example, Int64]] = field(default_factory=list)
+    worst: list[tuple[float, int, Segmentation]] = field(default_factory=list)
+    """(mean IoU, place in ``pictures``, the label map), lowest IoU first; `KEPT` of them at most."""
 
     def add(self, dataset: Dataset, example: Example, found: Collection[Segmentation]) -> None:
         """Take one picture and the label maps that the network made of it.
@@ -72,6 +76,9 @@ class MapBook:
         known[UNLABELLED] = UNLABELLED
         matrix = confused(known[truth], seen[at_size(own, truth.shape)], count + 1, (UNLABELLED,))
         self.pictures.append((example, matrix))
+        iou = MapFigures(self.matching.names, matrix).miou
+        if np.isfinite(iou):
+            self.worst = sorted([*self.worst, (iou, len(self.pictures) - 1, own)], key=lambda one: one[0])[:KEPT]
 
     def figures(self, pictures: Collection[int] | None = None) -> MapFigures:
         """Return the figures over ``pictures`` (places in the list), or over all."""

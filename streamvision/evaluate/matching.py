@@ -71,6 +71,16 @@ def matched(model: Sequence[str], data: Sequence[str], pairs: Pairs, where: str)
     return found
 
 
+def narrowed(model: Sequence[str], other: Sequence[str], data: Sequence[str], pairs: Pairs = ()) -> tuple[str, ...]:
+    """Return a network's classes with an empty name for each that the data knows but the ``other`` network does not.
+
+    Two networks are compared on what both of them can see.
+    """
+    own, theirs = match(model, data, pairs), match(other, data, pairs)
+    shared = set(own.of_data[(own.of_data >= 0) & (theirs.of_data >= 0)].tolist())
+    return tuple(name if kind in shared else "" for name, kind in zip(model, own.of_model.tolist(), strict=True))
+
+
 def check_pairs(model: Iterable[str], data: Iterable[str], pairs: Pairs, where: str) -> None:
     """Raise `UsageError` for a pair that names a class which its side does not have."""
     sides = (("model", set(model)), ("data", set(data)))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -36,17 +36,24 @@ class ObjectBook:
     _truths: list[list[dict[str, Any]]] = field(default_factory=list)
     _rows: list[list[dict[str, Any]]] = field(default_factory=list)
 
-    def add(self, example: Example, found: Detections) -> None:
-        """Take one picture and what the network found in it (class ids of the network, source px)."""
+    def add(self, example: Example, found: Detections, areas: Sequence[float] | None = None) -> None:
+        """Take one picture and what the network found in it (class ids of the network, source px).
+
+        ``areas`` (N,): of the example's objects in px; by default those of their outlines or else of their boxes.
+        """
         if example.objects is None:
             return
+        if areas is not None:
+            areas = [one for one, kind in zip(areas, example.objects.class_id, strict=True) if self._knows(kind)]
         truth, found = self._common(example.objects, found)
         masks, self.masked = found.masks, self.masked and (found.masks is not None or not len(found))
         self.outlined &= truth.outlines is not None or not len(truth)
         number = len(self.pictures) + 1
-        self._truths.append([_truth(number, truth, index, example.size_wh) for index in range(len(truth))])
-        rows = list(_rows(number, found, example.size_wh))
-        self._rows.append(rows)
+        rows = [_truth(number, truth, index, example.size_wh) for index in range(len(truth))]
+        for row, size in zip(rows, areas or (), strict=areas is not None):
+            row["area"] = size
+        self._truths.append(rows)
+        self._rows.append(list(_rows(number, found, example.size_wh)))
         plain = found if masks is None else Detections(found.xyxy, found.score, found.class_id)
         self.pictures.append(Seen(example, truth, plain))  # masks at the network's size are kept as run lengths only
 
@@ -69,6 +76,9 @@ class ObjectBook:
         """Whether mask AP can be measured: every object is outlined, and every detection has a mask."""
         some = any(len(one.truth) for one in self.pictures) and any(len(one.found) for one in self.pictures)
         return some and self.outlined and self.masked
+
+    def _knows(self, kind: int) -> bool:
+        return bool(self.matching.of_data[kind] >= 0)
 
     def _common(self, truth: Objects, found: Detections) -> tuple[Objects, Detections]:
         kinds = self.matching.of_data[truth.class_id]
