@@ -17,6 +17,7 @@ from streamvision.export.recipes import Recipe
 
 SOURCES = {
     "smp": "streamvision.export.smp:build",
+    "streamvision": "streamvision.export.street:build",
     "torchvision": "streamvision.export.torchvision:build",
     "twinlitenet": "streamvision.export.twinlitenet:build",
 }
@@ -25,6 +26,7 @@ EXPORTERS = {
     "classifier": "streamvision.export.classifier:export",
     "dense": "streamvision.export.single_stage:export",
     "semantic": "streamvision.export.segmentation:export",
+    "street": "streamvision.export.street.graph:export",
     "two_stage": "streamvision.export.two_stage:export",
 }
 """Recipe ``exporter`` -> who writes the files."""
