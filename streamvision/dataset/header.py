@@ -18,11 +18,15 @@ _MAX_SEGMENTS = 4096
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """``orientation`` is EXIF's: 1 for upright, 5 to 8 where width and height change places."""
+    """``orientation`` is EXIF's: 1 for upright, 5 to 8 where width and height change places.
+
+    ``grey``: a PNG of 8 bits of grey and nothing else.
+    """
 
     format: str
     size_wh: tuple[int, int]
     orientation: int = 1
+    grey: bool = False
 
     @property
     def turned_wh(self) -> tuple[int, int]:
@@ -50,7 +54,7 @@ def _png(start: bytes) -> Header | None:
     if not start.startswith(b"\x89PNG\r\n\x1a\n"):
         return None
     width, height = struct.unpack_from(">II", start, 16)
-    return Header("png", (width, height))
+    return Header("png", (width, height), grey=start[24:26] == b"\x08\x00")  # bit depth, colour type
 
 
 def _bmp(start: bytes) -> Header | None:

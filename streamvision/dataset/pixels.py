@@ -57,9 +57,16 @@ def label_map(dataset: Dataset, example: Example, name: str) -> UInt8:
     Raises `BrokenMedia` or `UnsupportedMedia` where the file holds no indices, KeyError where the example has no such
     map.
     """
-    path = example.label_maps[name]
-    header_of(path)
-    return lookup(dataset, name)[read_labels(path)]
+    return np.asarray(cv2.LUT(indices(example.label_maps[name]), lookup(dataset, name)), np.uint8)
+
+
+def indices(path: Path) -> UInt8:
+    """Return the indices (h,w) uint8 of a label picture as they stand in the file; raises as `label_map`."""
+    if header_of(path).grey:
+        grey = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
+        if grey is not None and grey.ndim == 2:
+            return np.asarray(grey, np.uint8)
+    return read_labels(path)  # palettes, other depths, and what is broken
 
 
 def lookup(dataset: Dataset, name: str) -> UInt8:

@@ -12,7 +12,7 @@ import numpy as np
 
 from streamvision.dataset import findings as kinds
 from streamvision.dataset.findings import Findings
-from streamvision.dataset.formats import coco, labels
+from streamvision.dataset.formats import coco, folders, labels, voc, yolo
 from streamvision.dataset.options import DataOptions, parse_spec
 from streamvision.dataset.values import Dataset, Example, Objects
 from streamvision.errors import UsageError
@@ -21,7 +21,10 @@ Reader = Callable[[DataOptions, Findings], Dataset]
 
 READERS: dict[str, tuple[Callable[[Path], bool], Reader]] = {
     "coco": (coco.recognised, coco.read),
+    "voc": (voc.recognised, voc.read),
+    "yolo": (yolo.recognised, yolo.read),
     "labels": (labels.recognised, labels.read),
+    "classes": (folders.recognised, folders.read),
 }
 """For each format: whether a path looks like it, and its reader. The first that fits is taken."""
 

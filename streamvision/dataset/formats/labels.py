@@ -1,8 +1,8 @@
 """Label pictures: one class index per pixel, beside the pictures or in a folder that mirrors theirs.
 
 Known layouts: ``train`` + ``trainannot`` (CamVid by way of SegNet), ``leftImg8bit`` + ``gtFine`` (Cityscapes, IDD),
-``NAME.jpg`` + ``NAME_label.png`` (IDD lite), ``JPEGImages`` + ``SegmentationClass`` (PASCAL VOC), ``images`` + ``masks``
-(or ``annotations``, ``labels``); any other by the options ``images`` and ``labels``.
+``NAME.jpg`` + ``NAME_label.png`` (IDD lite), ``JPEGImages`` + ``SegmentationClass`` (PASCAL VOC), ``images`` +
+``masks`` (or ``annotations``, ``labels``); any other by the options ``images`` and ``labels``.
 """
 
 from __future__ import annotations

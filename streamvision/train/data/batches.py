@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from streamvision.capture.picture import ArrayPicture, fit_letterbox
-from streamvision.dataset import Dataset, rgb
+from streamvision.dataset import Dataset, label_map, rgb
 from streamvision.errors import StreamvisionError
 from streamvision.train.augmentation import Augmentation
 from streamvision.train.batches import Batch
@@ -143,13 +143,12 @@ def plain(dataset: Dataset, index: int, plan: Plan) -> Sample:
     pixels = rgb(example.path)
     spec = InputSpec(plan.size_wh, plan.fit, pad=plan.pad)
     prepared, letterbox = ArrayPicture(pixels).prepare(spec)
-    stored = Store(dataset, plan.size_wh).load(index) if example.label_maps else None
     sample = blank(plan.size_wh, plan.pad, plan.maps, masks=plan.masks)
     sample.known, sample.label, sample.index = example.objects is not None, example.label, index
-    maps = {} if stored is None else stored.maps
-    painted = Stored(pixels, example.size_wh, example.objects, maps, example.label)
+    maps = {name: label_map(dataset, example, name) for name in example.label_maps if name in dataset.maps}
+    stored = Stored(pixels, example.size_wh, example.objects, maps, example.label)
     matrix = affine(letterbox.scale_xy, letterbox.offset_xy)
-    paint(sample, painted, matrix, (0, 0, *plan.size_wh), keep=0.0)
+    paint(sample, stored, matrix, (0, 0, *plan.size_wh), keep=0.0)
     sample.rgb = prepared
     return sample
 
