@@ -54,6 +54,7 @@ class Finished(nn.Module):
         self.register_buffer("limit", torch.tensor(size_wh * 2, dtype=torch.float32))
 
     def forward(self, picture: Tensor) -> tuple[Tensor, ...]:
+        """Return boxes (n,N,4) xyxy px, scores (n,N,classes) and the label maps (n,h/2,w/2) uint8."""
         logits, distances, maps = self.network(picture)
         boxes = torch.minimum(torch.clamp(boxes_at(self.centres, distances), min=0), self.limit)
         return boxes, torch.sigmoid(logits), *label_maps(maps, self.network.maps)

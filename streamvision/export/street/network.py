@@ -25,7 +25,7 @@ MULTIPLE = 32
 """Both sides of a picture are multiples of this."""
 
 _PRIOR = 0.01
-"""What every class scores before training (Lin et al., arXiv:1708.02002): the first batches are almost all background."""
+"""What every class scores before training (Lin et al., arXiv:1708.02002): nearly all of a picture is background."""
 _FIRST_DISTANCE = 2.0
 """How far every side is before training, in strides: boxes that overlap with objects of that level."""
 

@@ -73,7 +73,7 @@ class StreetNetwork:
     def _object_losses(
         self, logits: Tensor, distances: Tensor, targets: Sequence[Target], size_wh: tuple[int, int]
     ) -> dict[str, Tensor]:
-        centres, strides = (each.to(logits.device) for each in places(size_wh))
+        centres = places(size_wh)[0].to(logits.device)
         boxes = boxes_at(centres, distances)
         objects = padded(targets)
         assigned = assign(logits.detach().sigmoid(), boxes.detach(), centres, objects, self._rules)

@@ -87,7 +87,7 @@ def _best(quality: Tensor, allowed: Tensor, count: int) -> Tensor:
 
 
 def _targets(quality: Tensor, overlap: Tensor, kept: Tensor, least: float) -> Tensor:
-    """Return what each place shall score (B,N): its share of the best quality, times the best overlap, of its object."""
+    """Return what each place shall score (B,N): its share of its object's best quality, times its best overlap."""
     quality, overlap = quality * kept, overlap * kept
     best = quality.amax(-1, keepdim=True).clamp(min=torch.finfo(quality.dtype).tiny)
     return (quality / best * overlap.amax(-1, keepdim=True).clamp(min=least)).amax(1)
