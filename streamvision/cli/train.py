@@ -88,7 +88,7 @@ def _resume(run: Path, recipe: str | None, changes: dict[str, Any]) -> None:
             remedy=f"leave away {recipe or '--' + next(iter(changes)).replace('_', '-')}, or begin a new run",
         )  # fmt: skip
     setting = _checked(load(folder.to_resume(run)))
-    _train(setting, run, resume=True)
+    _train(setting, run, resume=(run / "last.pth").is_file())  # killed before its first step, a run begins anew
 
 
 def _checked(plan: Recipe) -> Setting:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from importlib import metadata
@@ -12,6 +13,7 @@ from ruamel.yaml import YAML
 
 from streamvision.errors import UsageError
 from streamvision.train.checkpoint import LAST
+from streamvision.train.log import replace_text
 from streamvision.train.recipe import Recipe
 from streamvision.train.setting import Setting
 
@@ -36,12 +38,8 @@ def claim(out: Path) -> None:
 
 def to_resume(run: Path) -> Path:
     """Return the recipe of a run that can go on. Raises `UsageError`."""
-    for name in (RECIPE, LAST):
-        if not (run / name).is_file():
-            raise UsageError(
-                f"there is no {name}, so nothing can go on", where=str(run),
-                remedy="give the folder of a run that came to its first checkpoint",
-            )  # fmt: skip
+    if not (run / RECIPE).is_file():
+        raise UsageError(f"there is no {RECIPE}: this is no run", where=str(run), remedy="give the folder of a run")
     return run / RECIPE
 
 
@@ -50,12 +48,13 @@ def describe(out: Path, recipe: Recipe, setting: Setting, machine: Mapping[str, 
     writer = YAML()
     writer.default_flow_style = False
     writer.width = 120
-    with (out / RECIPE).open("w", encoding="utf-8") as file:
-        writer.dump(plain(recipe), file)
+    text = io.StringIO()
+    writer.dump(plain(recipe), text)
     data = {"train": setting.train.origin, "train_pictures": len(setting.train), "val": setting.val.origin,
             "val_pictures": len(setting.val), "classes": list(setting.task.classes),
             "maps": {name: list(classes) for name, classes in setting.task.maps.items()}}  # fmt: skip
-    (out / ENVIRONMENT).write_text(json.dumps({**machine, "data": data}, indent=2) + "\n", encoding="utf-8")
+    replace_text(out / ENVIRONMENT, json.dumps({**machine, "data": data}, indent=2) + "\n")
+    replace_text(out / RECIPE, text.getvalue())
 
 
 def plain(recipe: Recipe) -> dict[str, Any]:
@@ -75,7 +74,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def plan(recipe: Recipe, setting: Setting, parameters: int, precision: str, device: str) -> str:
+def plan(recipe: Recipe, setting: Setting, parameters: int, device: str, processes: int) -> str:
     """Return what is about to happen, in a few lines."""
     wide, high = setting.size_wh
     learns = [", ".join(setting.task.classes)] if setting.task.classes else []
@@ -85,8 +84,8 @@ def plan(recipe: Recipe, setting: Setting, parameters: int, precision: str, devi
         + [f"{recipe.max_time:g} s"] * (recipe.max_time is not None)
     )
     return "\n".join([
-        f"network  {setting.engine.name}, {parameters / 1e6:.1f} M parameters, {wide}x{high}, on {device} in {precision}",
+        f"network  {setting.engine.name}, {parameters / 1e6:.1f} M parameters, {wide}x{high}, on {device} in {recipe.precision}",
         f"learns   {'; '.join(learns)}",
         f"from     {len(setting.train)} pictures; measured on {len(setting.val)}",
-        f"goes     {end}, {recipe.batch * recipe.accumulate} pictures a step, {recipe.optimiser} at {recipe.lr:g}",
+        f"goes     {end}, {recipe.batch * recipe.accumulate * processes} pictures a step, {recipe.optimiser} at {recipe.lr:g}",
     ])  # fmt: skip

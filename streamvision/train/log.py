@@ -29,7 +29,7 @@ class MetricsLog:
         self._folder = folder
         self._steps: list[Stepped] = []
         kept = [row for row in read_lines(folder / LINES) if _is_before(row, since)]
-        _replace(folder / LINES, "".join(json.dumps(row) + "\n" for row in kept))
+        replace_text(folder / LINES, "".join(json.dumps(row) + "\n" for row in kept))
         self._epochs = [row for row in kept if row["kind"] == "epoch"]
 
     def stepped(self, step: Stepped) -> None:
@@ -48,7 +48,7 @@ class MetricsLog:
         }  # fmt: skip
         self._append(row)
         self._epochs.append(row)
-        _replace(self._folder / TABLE, _as_csv(self._epochs))
+        replace_text(self._folder / TABLE, _as_csv(self._epochs))
 
     def warned(self, text: str) -> None:
         """Record a warning."""
@@ -149,7 +149,8 @@ def _as_csv(rows: list[dict[str, Any]]) -> str:
     return text.getvalue()
 
 
-def _replace(path: Path, text: str) -> None:
+def replace_text(path: Path, text: str) -> None:
+    """Write a text file in one piece: a reader finds the old one or the new."""
     draft = path.with_name(f".{path.name}.draft")
     draft.write_text(text, encoding="utf-8")
     draft.replace(path)

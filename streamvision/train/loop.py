@@ -102,6 +102,8 @@ class Loop:
         """Train to the end. Raises `EngineError` when losses are no numbers for several steps in a row."""
         self._watch = Stopwatch(self._clock, self.at.elapsed_s)
         self._saved_s = self.at.elapsed_s
+        if not self.at.step:
+            self._save()
         while not self._over():
             self._epoch()
             if self.stopped:

@@ -72,7 +72,7 @@ def train(setting: Setting, out: Path, *, resume: bool, reporters: Sequence[Repo
         recipe, precision = _settle(trainee)
         if crew.leads:
             folder.describe(out, recipe, setting, environment(device, crew, precision))
-            told(folder.plan(recipe, setting, weights.count(trainee.network.module), precision, str(device)))
+            told(folder.plan(recipe, setting, weights.count(trainee.network.module), str(device), crew.size))
         crew.wait()
         loop, validation, curves = _loop(trainee, recipe, precision, out, reporters, resume=resume)
         try:
