@@ -11,7 +11,9 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from streamvision import __version__
-from streamvision.cli import bench, check, demo, detect, events, export, label, models, probe, run, schema, track, train
+from streamvision.cli import (
+    bench, check, data, demo, detect, events, explain, export, label, models, probe, run, schema, track, train,
+)  # fmt: skip
 from streamvision.cli import compile as compiling
 from streamvision.cli import eval as evaluate
 from streamvision.cli.logs import LogFormat, LogFormatOption, set_up
@@ -67,13 +69,14 @@ _NAMES = {evaluate.evaluate: "eval", compiling.compile_model: "compile"}
 for _command in (
     compiling.compile_model,
     demo.demo, run.run, check.check, detect.detect, probe.probe, track.track, evaluate.evaluate, bench.bench,
-    events.events, schema.schema, export.export, train.train, label.label,
+    events.events, schema.schema, export.export, train.train, label.label, explain.explain,
 ):  # fmt: skip
     app.command(name=_NAMES.get(_command))(_with_logging(_command))
-for _registered in models.app.registered_commands:
+for _registered in (*models.app.registered_commands, *data.app.registered_commands):
     if _registered.callback is not None:
         _registered.callback = _with_logging(_registered.callback)
 app.add_typer(models.app, name="models")
+app.add_typer(data.app, name="data")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -57,6 +57,18 @@ class Findings:
         if len(found.places) < EXAMPLES:
             found.places.append((str(where), what))
 
+    def take(self, other: Findings) -> None:
+        """Add what others have found, as bad as they think it is."""
+        for found in other:
+            same = self._found.get(found.kind.name)
+            if same is None:
+                self._found[found.kind.name] = found
+                continue
+            same.count += found.count
+            same.places = [*same.places, *found.places][:EXAMPLES]
+            if found.severity is Severity.ERROR:
+                same.severity = Severity.ERROR
+
     def __iter__(self) -> Iterator[Found]:
         """Yield the kinds found, errors first, in the order in which they were found."""
         return iter(sorted(self._found.values(), key=lambda found: found.severity is not Severity.ERROR))
@@ -139,4 +151,4 @@ IMBALANCE = _warning("class-imbalance", "rare classes need more pictures, or cla
 SHARED_PICTURE = _error("picture-in-both-splits", "the same picture is learnt and measured: split anew")
 NEAR_DUPLICATE = _warning("near-duplicate-in-both-splits", "split by group (ride, camera), not by picture")
 SHARED_GROUP = _error("group-in-both-splits", "a group lies in one split: split by group")
-OTHER_CLASSES = _error("other-classes", "both splits have the same classes in the same order")
+OTHER_CLASSES = _error("other-classes", "what is measured has classes that are learnt: choose classes, or rename them")

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamvision.dataset.values import Outline
-from streamvision.masks.rle import from_text
+from streamvision.masks import Patch, from_text, rle
 from streamvision.types import Float32, UInt8
 
 _FRACTION_BITS = 4
@@ -97,3 +97,8 @@ def _from_runs(outline: Mapping[str, object]) -> UInt8:
     counts = _counts(outline)
     inside = (np.arange(len(counts)) % 2).astype(np.uint8)
     return np.repeat(inside, counts).reshape(width, height).T.copy()
+
+
+def runs(outline: Outline, size_wh: tuple[int, int]) -> dict[str, object]:
+    """Return an outline as COCO's compressed run lengths, ready for JSON."""
+    return rle(Patch(bitmap(outline, size_wh).astype(np.bool_), (0, 0), size_wh))

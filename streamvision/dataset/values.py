@@ -15,6 +15,9 @@ from streamvision.types import Float32, Int32
 UNLABELLED = 255
 """The index in a label picture that stands for: nobody said what this is."""
 
+UNKNOWN = 254
+"""The class, in a set's lookups, of an index that nobody has named or chosen to ignore."""
+
 Outline = Any
 """One object's shape: a list of polygons, each (k,2) float32 source px, or COCO's ``counts`` and ``size``."""
 

@@ -17,7 +17,7 @@ from streamvision.dataset.formats.files import inside, pictures_in, read_text
 from streamvision.dataset.formats.known_labels import KNOWN
 from streamvision.dataset.header import read_header
 from streamvision.dataset.options import DataOptions
-from streamvision.dataset.values import UNLABELLED, Dataset, Example
+from streamvision.dataset.values import UNKNOWN, UNLABELLED, Dataset, Example
 from streamvision.errors import UsageError
 
 _MASKS = ("masks", "annotations", "labels")
@@ -194,7 +194,7 @@ def _meaning(
         )  # fmt: skip
     if not ignore and not mapping:
         return names, None
-    table = list(range(256)) if not mapping else [mapping.get(index, UNLABELLED) for index in range(256)]
+    table = list(range(256)) if not mapping else [mapping.get(index, UNKNOWN) for index in range(255)] + [UNLABELLED]
     return names, tuple(UNLABELLED if index in ignore else value for index, value in enumerate(table))
 
 

@@ -160,9 +160,12 @@ def _row(node: ElementTree.Element, where: str, size_wh: tuple[int, int], findin
 
 
 def _classes(options: DataOptions, annotations: Path, seen: set[str], findings: Findings) -> tuple[str, ...]:
-    """Return the names that were given, VOC's own where they are enough, or all that appear in the folder."""
+    """Return the names that were given or lie there, VOC's own where they are enough, or all that appear."""
     if options.names is not None:
         return options.names
+    listed = annotations.parent / "classes.txt"
+    if listed.is_file():
+        return tuple(line.strip() for line in (read_text(listed, findings) or "").splitlines() if line.strip())
     if seen <= set(CLASSES):
         return CLASSES
     for file in sorted(annotations.glob("*.xml")):  # of every split, so that all have the same classes
