@@ -72,7 +72,7 @@ def detect(
 def _check(manifest: Manifest, masks: bool) -> None:
     from streamvision.errors import UsageError
 
-    if masks and manifest.task not in ("instance_segmentation", "semantic_segmentation"):
+    if masks and manifest.task != "instance_segmentation" and not manifest.segmentation:
         raise UsageError(
             f"a network for {manifest.task} makes no masks", where=manifest.name, remedy="leave --masks out"
         )

@@ -104,7 +104,7 @@ def _report(path: Path, recipe: Recipe, weights: Weights) -> None:
     for file in sorted(path.parent.glob(f"{path.stem}*.onnx")):
         typer.echo(f"network   {file} ({file.stat().st_size / 1e6:.1f} MB)")
     typer.echo(f"input     {model.input.size[0]}x{model.input.size[1]}")
-    for classes in [("", model.labels)] if model.labels else model.segmentation.items():
+    for classes in [*([("", model.labels)] if model.labels else []), *model.segmentation.items()]:
         typer.echo(f"knows     {_classes(*classes)}")
     typer.echo(f"next      streamvision detect SOURCE --model {path}")
 

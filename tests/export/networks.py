@@ -153,10 +153,22 @@ LAST_SCORES = {"classifier.4", "classifier.low_classifier", "classifier.high_cla
 """Convolutions whose output is a score per class, in networks of torchvision and segmentation-models-pytorch."""
 
 
+def stir_street(module: Any, view: torch.Tensor) -> None:
+    """Some objects in each picture, boxes of various sizes, maps that change from place to place."""
+    settle(module, view, module)
+    layers = {head.last: (-3.0, 1.5) for head in module.class_heads} | {
+        head.last: (1.5, 0.7) for head in module.box_heads
+    }
+    spread(lambda: module(view), layers)
+    if module.map_head is not None:
+        even(lambda: module(view), {module.map_head.last: 2.0})
+
+
 STIR: dict[str, Callable[[Any, torch.Tensor], None]] = {
     "dense": stir_dense,
     "classifier": stir_classifier,
     "semantic": stir_semantic,
+    "street": stir_street,
     "two_stage": stir_two_stage,
 }
 """By exporter: what makes a random network's answers various. Called with the module and normalised pictures."""

@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 
 from streamvision.export import recipes
-from tests.export import test_classifier, test_segmentation, test_single_stage, test_two_stage
+from tests.export import test_classifier, test_segmentation, test_single_stage, test_street, test_two_stage
 from tests.export.conftest import Exports
 
 trt: Any = pytest.importorskip("tensorrt_rtx", reason="TensorRT for RTX is not installed: pip install tensorrt-rtx")
 
-SIZES = test_single_stage.SIZES | test_classifier.SIZES | test_segmentation.SIZES
+SIZES = test_single_stage.SIZES | test_classifier.SIZES | test_segmentation.SIZES | {test_street.NAME: test_street.SIZE}
 """The same as the comparisons with PyTorch use, so that each network is exported once."""
 CLASSES = (
     dict.fromkeys(test_classifier.SIZES, test_classifier.CLASSES)
