@@ -66,7 +66,8 @@ def _facing(camera: Camera, figure: Figure) -> NDArray[np.bool_]:
 
 def _polygons(figure: Figure, pixels: Points, radii: Points) -> tuple[list[Points], Points]:
     """Return every part's polygon; a limb's is what its two discs and all between them cover."""
-    polygons = np.split(pixels, figure.starts[1:-1])
+    ends = figure.starts.tolist()
+    polygons = [pixels[here:there] for here, there in zip(ends, ends[1:], strict=False)]
     rows = np.flatnonzero(~figure.normals.any(axis=1) & (np.diff(figure.starts) == 2))
     if len(rows):
         for row, capsule in zip(rows.tolist(), _capsules(pixels, radii, figure.starts[rows]), strict=True):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from streamvision.capture.drive.camera import horizon
-from streamvision.capture.drive.ground import Lie, Paved
-from streamvision.capture.drive.noise import blotches, sample
+from streamvision.capture.drive.ground import Lie, Paved, on_ground
+from streamvision.capture.drive.noise import blotches
 from streamvision.capture.drive.scene import Air, Scene
 from streamvision.types import UInt8
 
@@ -42,8 +44,7 @@ def _mirror(scene: Scene, canvas: Field, where: Lie, paved: Paved) -> None:
     rows = np.clip(2 * middle - np.arange(where.top, height), 0, height - 1)
     stretch = max(3, height // 14) | 1
     mirrored = cv2.blur(canvas[rows], (3, stretch))
-    s = where.s + np.float32(scene.road.offset_m % 4096.0)
-    puddles = 0.55 + 0.45 * np.clip(sample(blotches(), where.d * 6, s * 4) + 0.2, -1, 1)
+    puddles = 0.55 + 0.45 * np.clip(on_ground(blotches(), where, scene.road.offset_m, 6, 4) + 0.2, -1, 1)
     grazing = np.clip(1 - scene.camera.position[2] / np.maximum(where.depth, 1) * 1.6, 0.15, 1)
     share = scene.air.wet * puddles * grazing * paved.hard * where.shown
     ground = canvas[where.top :]
@@ -114,19 +115,36 @@ def _sensor(canvas: Field, air: Air, rng: np.random.Generator) -> UInt8:
     height, width = canvas.shape[:2]
     if air.vignette > 0:
         across = np.linspace(-1, 1, width, dtype=np.float32)[None, :] ** 2
-        canvas *= (1 - air.vignette * (across + np.linspace(-1, 1, height, dtype=np.float32)[:, None] ** 2) / 2)[..., None]
-    if abs(air.saturation - 1) > 0.02:
-        grey = canvas @ np.array([0.114, 0.587, 0.299], np.float32)
-        canvas = grey[..., None] + (canvas - grey[..., None]) * np.float32(air.saturation)
-    canvas *= np.asarray(air.balance, np.float32) * np.float32(air.gain)
-    flat: UInt8 = cv2.LUT(np.clip(canvas, 0, 255).astype(np.uint8), _curve(air))
+        rim = 1 - air.vignette * (across + np.linspace(-1, 1, height, dtype=np.float32)[:, None] ** 2) / 2
+        canvas *= rim[..., None]
+    grey = np.outer(np.ones(3), [0.114, 0.587, 0.299])
+    mixed = air.saturation * np.eye(3) + (1 - air.saturation) * grey
+    mixed *= np.asarray(air.balance)[:, None] * (air.gain * _exposure(canvas, air.metered))
+    flat: UInt8 = cv2.LUT(cv2.convertScaleAbs(np.maximum(cv2.transform(canvas, mixed), 0)), _curve(air))
     if air.noise <= 0:
         return flat
-    fields = np.random.Generator(np.random.SFC64(int(rng.integers(2**62))))
-    bright = fields.standard_normal((height, width), np.float32) * np.float32(air.noise)
-    tinted = cv2.resize(fields.standard_normal((height // 2, width // 2, 3), np.float32), (width, height))
-    noisy = flat + bright[..., None] + tinted * np.float32(air.noise * 0.6)
-    return np.asarray(np.clip(noisy, 0, 255), np.uint8)
+    top, left, way = (int(rng.integers(0, side)) for side in (256, 256, 2))
+    noise = _noise(height, width, air.noise)[top : top + height, left : left + width][:: 1 - 2 * way]
+    return np.asarray(cv2.add(flat, noise, dtype=cv2.CV_8U), np.uint8)
+
+
+def _noise(height: int, width: int, sigma: float) -> NDArray[np.int16]:
+    """Return a sensor's noise, larger than a picture by 256 pixels: fine in brightness, coarser in colour."""
+    return _noise_of(height + 256, width + 256, max(1, round(sigma * 2)))
+
+
+@lru_cache(maxsize=24)
+def _noise_of(height: int, width: int, half_sigma: int) -> NDArray[np.int16]:
+    rng = np.random.default_rng([51, half_sigma])
+    bright = rng.standard_normal((height, width), np.float32)[..., None] * (half_sigma / 2)
+    tinted = rng.standard_normal((height // 2, width // 2, 3), np.float32) * (half_sigma * 0.3)
+    return np.asarray(np.round(bright + cv2.resize(tinted, (width, height))), np.int16)
+
+
+def _exposure(canvas: Field, target: float) -> float:
+    """Return the gain of an automatic exposure that looks mostly at the road: its mean goes most of the way to a target."""
+    mean = float(canvas[canvas.shape[0] * 2 // 5 :: 4, ::4].mean())
+    return float(np.clip((target / max(mean, 1.0)) ** 0.75, 0.35, 2.6))
 
 
 def _curve(air: Air) -> UInt8:

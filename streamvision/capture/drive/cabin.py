@@ -48,9 +48,12 @@ def paint_cabin(picture: UInt8, mask: UInt8, scene: Scene, rng: np.random.Genera
     shine = np.asarray(scene.light.above, np.float32) * np.float32(0.25)
     flat = np.asarray(cabin.ink, np.float32) * gain.astype(np.float32)
     inside = flat * (0.75 + 0.25 * lift[:, None, None]) + shine * (1 - lift[:, None, None]) ** 3
-    share = mask[..., None] * np.float32(1 / 255)
-    mixed = canvas + (np.broadcast_to(inside, canvas.shape) - canvas) * share
-    return np.asarray(np.clip(mixed, 0, 255), np.uint8)
+    top = int(np.argmax(mask.any(axis=1)))
+    share = mask[top:, :, None] * np.float32(1 / 255)
+    mixed = canvas[top:] + (np.broadcast_to(inside, canvas.shape)[top:] - canvas[top:]) * share
+    canvas = canvas.copy()
+    canvas[top:] = np.clip(mixed, 0, 255)
+    return canvas
 
 
 def _reflected(picture: UInt8, strength: float, rng: np.random.Generator) -> UInt8:

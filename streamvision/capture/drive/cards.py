@@ -103,12 +103,10 @@ def _lay(camera: Camera, one: _Placed, canvas: Field, depth: Field, light: Light
 
 
 def _mix(canvas: Field, depth: Field, drawn: UInt8, one: _Placed, light: Light) -> None:
-    share = drawn[..., 3:] * np.float32(1 / 255)
-    gain = np.array(one.card.tint, np.float32) * (np.array(light.sky) + 0.75 * np.array(light.sun))
-    colour = drawn[..., :3] * gain.astype(np.float32)
-    if light.haze_per_m > 0:
-        clear = np.float32(np.exp(-one.depth_m * light.haze_per_m))
-        colour = colour * clear + np.asarray(light.haze, np.float32) * (1 - clear) * share
-    canvas *= 1 - share
+    clear = float(np.exp(-one.depth_m * light.haze_per_m))
+    gain = np.array(one.card.tint) * (np.array(light.sky) + 0.75 * np.array(light.sun)) * clear
+    veil = np.array(light.haze) * ((1 - clear) / 255)
+    colour = cv2.transform(drawn.astype(np.float32), np.column_stack([np.diag(gain), veil]))
+    canvas *= (1 - drawn[..., 3] * np.float32(1 / 255))[..., None]
     canvas += colour
     depth[drawn[..., 3] > 127] = one.depth_m

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from streamvision.capture.drawn.camera import Camera
 from streamvision.capture.drive.camera import row, upright
-from streamvision.capture.drive.noise import blotches, cracks, grain, sample
+from streamvision.capture.drive.noise import TILE, blotches, cracks, grain, sample
 from streamvision.capture.drive.road import Crossing, Line, Road, Way
 from streamvision.types import UInt8
 
@@ -77,6 +77,12 @@ def _tables(camera: Camera, way: Way) -> tuple[NDArray[np.float64], list[Field]]
     return rows, [np.asarray(table, np.float32) for table in tables]
 
 
+def on_ground(tile: Field, where: Lie, offset_m: float, across: float, along: float, shift: float = 0.0) -> Field:
+    """Return a tile's values (h,w) on the ground, so many texels a metre; it stays where it is as the offset grows."""
+    start = (offset_m * along + shift) % TILE
+    return sample(tile, where.d * np.float32(across), where.s * np.float32(along) + np.float32(start))
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Paved:
     """The painted ground: bgr (h,w,3) float32 in even light; drivable and lane (h,w) 0/1; hard: 1 on made surfaces."""
@@ -90,16 +96,19 @@ class Paved:
 def pave(camera: Camera, road: Road, where: Lie) -> Paved:
     """Paint the road and what lies beside it."""
     tables = _across(road)
-    s = where.s + np.float32(road.offset_m % 4096.0)
-    spots = sample(blotches(), where.d * 5, s * 5) * np.clip(1.6 - where.coarse * 0.8, 0, 1)
-    wander = where.d + np.float32(road.ragged_m) * sample(blotches(), where.d * 9, s * 9)
+    offset = road.offset_m
+    spots = on_ground(blotches(), where, offset, 5, 5) * np.clip(1.6 - where.coarse * 0.8, 0, 1)
+    wander = where.d
+    if road.ragged_m:
+        wander = wander + np.float32(road.ragged_m) * on_ground(blotches(), where, offset, 9, 9)
     index = np.clip((wander + _REACH_M) * _PER_METRE, 0, 2 * _REACH_M * _PER_METRE - 1).astype(np.int32)
     for crossing in road.crossings:
         index[_inside(road, crossing, where)] = len(tables.ink) - 1
-    texture = sample(grain(), where.d * 22, s * 22) * np.clip(1.4 - where.coarse * 6, 0, 1)
-    texture += 0.7 * sample(grain(), where.d * 3.1, s * 1.7 + 40) * np.clip(1.5 - where.coarse * 0.5, 0, 1)
+    texture = on_ground(grain(), where, offset, 22, 22) * np.clip(1.4 - where.coarse * 6, 0, 1)
+    texture += 0.7 * on_ground(grain(), where, offset, 3.1, 1.7, 40) * np.clip(1.5 - where.coarse * 0.5, 0, 1)
     tone = 1 + texture * tables.grain[index] + spots * tables.blotch[index]
-    tone -= tables.cracked * sample(cracks(), where.d * 24, s * 24 + 91) * np.clip(1.3 - where.fine * 30, 0, 1)
+    if tables.cracked:
+        tone -= tables.cracked * on_ground(cracks(), where, offset, 24, 24, 91) * np.clip(1.3 - where.fine * 30, 0, 1)
     bgr = tables.ink[index] * tone[..., None]
     drivable = tables.drivable[index] & where.shown
     lane = _paint(camera, road, where, bgr)
@@ -132,7 +141,7 @@ def _across(road: Road) -> _Across:
     ink[:-1] *= np.where(drivable[:-1], 1 + streaks, 1)[:, None]
     hard = np.array([band.surface in ("asphalt", "concrete", "paving", "kerb") for band in bands], np.uint8)[which]
     grains, spots = (np.array([of[band.surface] for band in bands], np.float32)[which] for of in (_GRAIN, _BLOTCH))
-    return _Across(ink, drivable, hard, grains, spots, float(rng.choice([0.0, 0.0, 0.25, 0.5])))
+    return _Across(ink, drivable, hard, grains, spots, float(rng.choice([0.0, 0.0, 0.0, 0.15, 0.35])))
 
 
 def _edges(road: Road) -> tuple[float, float]:
@@ -187,8 +196,8 @@ def _worn(road: Road, where: Lie, wear: float) -> Field | float:
     """Return what is left (0..1) of paint that has worn off in blotches."""
     if wear <= 0:
         return 1.0
-    s = where.s + np.float32(road.offset_m % 4096.0)
-    spots = sample(grain(), where.d * 14, s * 9) * 0.35 + sample(blotches(), where.d * 4, s * 4) * 0.4
+    spots = on_ground(grain(), where, road.offset_m, 14, 9) * np.float32(0.35)
+    spots += on_ground(blotches(), where, road.offset_m, 4, 4) * np.float32(0.4)
     return np.clip(1.25 - 1.3 * wear + spots * min(1.0, 2 * wear), 0, 1).astype(np.float32)
 
 

@@ -44,7 +44,7 @@ def mood(rng: np.random.Generator, kind: str | None = None, lit: bool = True, to
 
 
 _SUN = {"clear": 1.0, "bright": 0.7, "overcast": 0.05, "dusk": 0.28, "night": 0.0, "fog": 0.0, "rain": 0.0}
-_SKY = {"clear": 0.85, "bright": 0.95, "overcast": 0.95, "dusk": 0.42, "night": 0.075, "fog": 0.95, "rain": 0.62}
+_SKY = {"clear": 0.85, "bright": 0.95, "overcast": 1.3, "dusk": 0.5, "night": 0.075, "fog": 1.2, "rain": 0.9}
 _LAMPS = {"clear": 0.25, "bright": 0.25, "overcast": 0.35, "dusk": 0.8, "night": 1.0, "fog": 0.7, "rain": 0.7}
 
 
@@ -88,7 +88,7 @@ def _sky(
 ) -> Sky:
     clouds = {"clear": rng.choice([0.0, 0.0, 0.25, 0.4]), "bright": rng.uniform(0.4, 0.75), "dusk": rng.uniform(0.2, 0.7),
               "overcast": rng.uniform(0.75, 1.0), "rain": rng.uniform(0.8, 1.0)}.get(kind, 0.0)  # fmt: skip
-    ink = {"dusk": (120.0, 125.0, 165.0), "overcast": _scaled(near, 0.8), "rain": _scaled(near, 0.75)}.get(
+    ink = {"dusk": (120.0, 125.0, 165.0), "overcast": _scaled(near, 0.93), "rain": _scaled(near, 0.86)}.get(
         kind, (250.0, 247.0, 243.0)
     )
     seen = None
@@ -126,7 +126,7 @@ def _air(rng: np.random.Generator, kind: str) -> Air:
     cast, tint = rng.normal(0, 0.05, 2)
     wet = rng.uniform(0.3, 0.9) if kind == "rain" else rng.uniform(0.2, 0.7) * (rng.random() < 0.07)
     return Air(
-        gain=float(np.exp(rng.normal(0.0, 0.16)) * (1.9 if kind == "night" else 1.15 if dark else 1.0)),
+        metered={"night": 30.0, "dusk": 62.0, "rain": 84.0}.get(kind, 98.0) * float(np.exp(rng.normal(0, 0.2))),
         gamma=float(np.exp(rng.normal(0.06, 0.16))),
         balance=(float(1 + cast), float(1 + tint * 0.4), float(1 - cast)),
         saturation=float(np.clip(rng.normal(1.0, 0.22), 0.45, 1.6)),

@@ -175,11 +175,9 @@ def _signals(cast: Cast) -> None:
                 turn = _TOWARDS if rng.random() < 0.85 else _AHEAD
                 cast.add(_LIGHT, any_figure(_LIGHT, rng), s, d, turn + float(rng.normal(0, 0.12)))
     if rng.random() < {"motorway": 0.22, "avenue": 0.06}.get(plan.kind, 0.0):
-        frame, plates = gantry(rng, plan.left - 1.0, plan.right + 1.0)
         s = float(rng.uniform(18, 90))
-        cast.add("", frame, s, 0.0, _TOWARDS)
-        for name, figure in ((_SIGN, plates),):
-            cast.add(name, figure, s - 0.5, 0.0, _TOWARDS)
+        for number, figure in enumerate(gantry(rng, plan.left - 1.0, plan.right + 1.0)):
+            cast.add(_SIGN if number else "", figure, s - 0.5 * (number > 0), 0.0, _TOWARDS)
 
 
 def over_road(cast_things: list[Thing], rng: np.random.Generator, plan: Plan, way: Way) -> tuple[float, float] | None:

@@ -67,8 +67,8 @@ def _cabinet(rng: np.random.Generator) -> list[list[Part]]:
     return [box((-0.3, -0.6, 0), (0.3, 0.6, float(rng.uniform(1.0, 1.6))), (ink[0], ink[1], ink[2]), Stuff.METAL)]
 
 
-def gantry(rng: np.random.Generator, left: float, right: float) -> tuple[Figure, Figure]:
-    """Return the frame of a gantry over d from left to right, and its signs (of a class); both look along +x."""
+def gantry(rng: np.random.Generator, left: float, right: float) -> list[Figure]:
+    """Return the frame of a gantry over d from left to right, then its signs (of a class); they look along +x."""
     z, post = float(rng.uniform(5.4, 6.2)), (150.0, 150.0, 148.0)
     frame = [[limb((0.3, -d, 0), (0.3, -d, z + 1.6), (0.18, 0.16), post, Stuff.METAL)] for d in (left, right)]
     for up in (0.4, 1.4):
@@ -80,7 +80,7 @@ def gantry(rng: np.random.Generator, left: float, right: float) -> tuple[Figure,
         wide = float(rng.uniform(2.4, 4.2))
         plates.append(_plate(rng, at, min(at + wide, right - 0.3), z, ink))
         at += wide + float(rng.uniform(0.3, 3.0))
-    return Figure.of(frame), Figure.of(plates or [_plate(rng, left + 0.5, left + 3.0, z, ink)])
+    return [Figure.of(frame), *(Figure.of([plate]) for plate in plates)]
 
 
 def _plate(rng: np.random.Generator, left: float, right: float, z: float, ink: Ink) -> list[Part]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -47,12 +48,14 @@ def _world(scene: Scene, where: Lie) -> tuple[Field, Field, Paved]:
     canvas = paint_sky(scene.camera, scene.sky, scene.light, rows, scene.heading)
     paved = pave(scene.camera, scene.road, where)
     light = scene.light
-    sun, sky = np.asarray(light.sun, np.float32) * light.to_sun[2], np.asarray(light.sky, np.float32)
-    shadow = shaded(scene, where)
-    lit = paved.bgr * (sky * (1 - 0.45 * shadow[..., 1:]) + sun * (1 - shadow[..., :1]) * 1.15)
+    sun, sky = np.asarray(light.sun) * light.to_sun[2] * 1.15, np.asarray(light.sky)
+    gains = cv2.transform(shaded(scene, where), np.stack([-sun, -0.45 * sky, sun + sky], axis=1))
+    lit = cv2.multiply(paved.bgr, gains, dst=gains)
     if light.haze_per_m > 0:
-        clear = np.exp(-where.depth * np.float32(light.haze_per_m))[..., None]
-        lit = lit * clear + np.asarray(light.haze, np.float32) * (1 - clear)
+        clear = cv2.exp(where.depth * np.float32(-light.haze_per_m))
+        lit = cv2.subtract(lit, (*light.haze, 0.0), dst=lit)
+        lit *= clear[..., None]
+        lit = cv2.add(lit, (*light.haze, 0.0), dst=lit)
     part = canvas[where.top :]
     np.copyto(part, lit, where=where.shown[..., None])
     depth = np.full(canvas.shape[:2], _SKY_M, np.float32)

@@ -30,10 +30,11 @@ class Shade:
 class Air:
     """What lies between the road and the picture.
 
-    gain and gamma of the exposure, BGR gains of the white balance, saturation, contrast; noise and blur in pixels of
+    metered: the brightness that the automatic exposure aims at (0-255); gain and gamma of the exposure, BGR gains of the white balance, saturation, contrast; noise and blur in pixels of
     a 640 wide picture; rain 0..1 (streaks and drops), wet 0..1 (how much the road mirrors), headlights 0..1.
     """
 
+    metered: float = 100.0
     gain: float = 1.0
     gamma: float = 1.0
     balance: BGR = (1.0, 1.0, 1.0)

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 from streamvision.capture.drawn.camera import NEAR_M
 from streamvision.capture.drawn.painter import shadows
 from streamvision.capture.drive.cards import Card
-from streamvision.capture.drive.ground import Lie
-from streamvision.capture.drive.noise import leaves, sample
+from streamvision.capture.drive.ground import Lie, on_ground
+from streamvision.capture.drive.noise import leaves
 from streamvision.capture.drive.scene import Scene
 
 Field = NDArray[np.float32]
@@ -37,11 +37,10 @@ def _overhead(scene: Scene, where: Lie, direct: Field) -> None:
         np.maximum(direct, _band(where, near, far), out=direct)
     if shade.dapple <= 0:
         return
-    s = where.s + np.float32(scene.road.offset_m % 4096.0)
-    dark = sample(leaves(), where.d * 11, s * 8) * np.float32(shade.dapple)
+    dark = on_ground(leaves(), where, scene.road.offset_m, 11, 8) * np.float32(shade.dapple)
     soft = np.float32(1 / 1.5)
     reach = np.zeros_like(dark)
-    rough = sample(leaves(), where.d * 2, s * 2.4) * 3
+    rough = on_ground(leaves(), where, scene.road.offset_m, 2, 2.4) * 3
     if shade.left_d is not None:
         reach = np.maximum(reach, np.clip((shade.left_d + rough - where.d) * soft, 0, 1))
     if shade.right_d is not None:
