@@ -23,10 +23,11 @@ import streamvision
 ROOT = Path(streamvision.__file__).parent
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "types", "geometry", "masks", "clock", "units", "redact", "resources"}),
+    frozenset({"errors", "types", "geometry", "masks", "clock", "units", "redact", "resources", "files"}),
     frozenset({"interfaces", "channel", "config", "plugins", "metrics", "health", "draw", "notify"}),
     frozenset({"capture", "batch", "engine", "track", "rules", "sinks", "record", "web"}),
-    frozenset({"analysis", "attributes", "pipeline", "offline", "status", "export", "dataset", "distort"}),
+    frozenset({"analysis", "attributes", "pipeline", "offline", "status", "export", "dataset", "distort"})
+    | {"asides", "collect", "evaluate", "explain"},
     frozenset({"daemon", "benchmark"}),
     frozenset({"cli", "__main__"}),
 )
@@ -34,7 +35,7 @@ SIBLINGS = LAYERS[2]
 
 LIBRARIES: dict[str, set[str]] = {
     "av": {"capture", "record", "distort"},
-    "cv2": {"masks", "capture", "draw", "engine", "dataset", "distort", "train"},
+    "cv2": {"collect", "explain", "masks", "capture", "draw", "engine", "dataset", "distort", "train"},
     "numpy": {
         "types",
         "geometry",
@@ -47,8 +48,11 @@ LIBRARIES: dict[str, set[str]] = {
         "rules",
         "analysis",
         "attributes",
+        "collect",
+        "explain",
         "dataset",
         "distort",
+        "evaluate",
         "train",
         "cli",
     },
@@ -59,8 +63,9 @@ LIBRARIES: dict[str, set[str]] = {
     "tensorrt_rtx": {"engine"},
     "cuda": {"engine"},
     "pycocotools": {"evaluate"},
+    "jinja2": {"evaluate"},
     "scipy": {"track", "engine"},
-    "ruamel": {"config", "engine", "export"},
+    "ruamel": {"config", "engine", "explain", "export"},
     "pydantic": {
         "config",
         "units",
@@ -82,8 +87,9 @@ LIBRARIES: dict[str, set[str]] = {
     "typer": {"cli"},
     "rich": {"cli", "engine", "sinks"},
     "ulid": {"pipeline"},
-    "torch": {"export", "engine"},
-    "torchvision": {"export"},
+    "captum": {"explain"},
+    "torch": {"explain", "export", "engine"},
+    "torchvision": {"explain", "export"},
     "segmentation_models_pytorch": {"export"},
 }
 EVERYWHERE = {"structlog", "streamvision"}

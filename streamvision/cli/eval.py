@@ -1,209 +1,290 @@
-"""``streamvision eval``: how good a detector is, as COCO average precision, or a segmenter, as mean IoU."""
+"""``streamvision eval``: how good a network is on labelled pictures, how fast, and what bad weather leaves of it."""
 
 from __future__ import annotations
 
 import contextlib
-import io
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from streamvision.cli._miou import chosen_map, mean_iou, pairs
-from streamvision.cli._pictures import perceptions
-from streamvision.errors import MissingError, UsageError
+from streamvision.errors import UsageError
 
 if TYPE_CHECKING:
     from streamvision.engine.manifest import Manifest
-    from streamvision.interfaces import Engine
-    from streamvision.types import Detections
+    from streamvision.evaluate.evaluator import Names
+    from streamvision.evaluate.plain import Labelled
+    from streamvision.evaluate.study import Question, Study
 
-    Run = Callable[..., Engine]
-
-_MIN_SCORE = 0.001
-"""AP asks for the whole curve, so nearly everything is kept."""
-_MAX_DETECTIONS = 100
-"""As many per picture as the COCO metric looks at."""
 _UNLABELLED = 255
-_HIGHLIGHTS = {"AP": 0, "AP50": 1, "AP75": 2, "AP_small": 3, "AP_medium": 4, "AP_large": 5}
+_ROWS = 20
+"""Tables by class that are longer are for files."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Build:
+    """How engines are built."""
+
+    backend: str
+    precision: str
+    calibration: Path | None
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="A model's name, or the path of its manifest.", show_default=False)],
-    images: Annotated[Path, typer.Option(help="The folder of the pictures.", show_default=False)],
-    annotations: Annotated[
-        Path, typer.Option(help="A COCO file of their boxes, or a folder of label pictures.", show_default=False)
+    model: Annotated[
+        str, typer.Argument(help="A model's name, its manifest, or the folder of a training.", show_default=False)
     ],
+    images: Annotated[Path | None, typer.Option(help="The folder of the pictures.")] = None,
+    annotations: Annotated[
+        Path | None, typer.Option(help="Without --data: a COCO file of their boxes, or a folder of label pictures.")
+    ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Labelled pictures: [coco:|voc:|yolo:|labels:|classes:]PATH[@SPLIT].")
+    ] = None,
     json_out: Annotated[Path | None, typer.Option("--json", help="Write the figures there, as JSON.")] = None,
+    report: Annotated[Path | None, typer.Option(help="Write a report there, as one HTML file.")] = None,
+    beside: Annotated[str | None, typer.Option(help="A second model, measured on the same.")] = None,
     backend: Annotated[str, typer.Option(help="auto, openvino, onnxruntime, torch or tensorrt.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16, fp16 or int8.")] = "auto",
     calibration: Annotated[Path | None, typer.Option(help="For int8: a folder of pictures to fit it to.")] = None,
     label_map: Annotated[
         str | None, typer.Option("--map", help="Which label map, where a model makes several.")
     ] = None,
+    map_class: Annotated[
+        list[str] | None, typer.Option(help="MODEL'S=DATA'S: which classes are the same under other names.")
+    ] = None,
     ignore: Annotated[
         list[int] | None, typer.Option(help="An index of label pictures that does not count; 255 by default.")
     ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="At most so many pictures, drawn evenly.")] = None,
+    voc: Annotated[bool, typer.Option("--voc", help="Also the AP of PASCAL VOC, by 11 points and by all.")] = False,
+    group: Annotated[
+        str | None, typer.Option(help="A metadata column: the figures of each of its groups, and their difference.")
+    ] = None,
+    robustness: Annotated[
+        int, typer.Option(min=0, help="Again on so many pictures in fog, dark, rain, blur, noise and compression.")
+    ] = 0,
+    speed: Annotated[bool, typer.Option("--speed", help="Also the speed on this machine; a report has it.")] = False,
 ) -> None:
-    """Measure a detector's average precision on labelled pictures, of boxes and of masks where it makes any.
+    """Measure a model on labelled pictures: AP of boxes and masks, IoU of label maps, or how often the class is right.
 
-    Classes are matched by their names. A model for semantic segmentation is measured by the IoU of each class and
-    their mean; a label picture (NAME.png or NAME_label.png) has one class index per pixel, as the model numbers them.
+    Classes are matched by their names. In a folder of label pictures given as --annotations, each (NAME.png or
+    NAME_label.png) has one class index per pixel, as the model numbers them.
 
-    Example: streamvision eval yolox-nano --images val2017 --annotations instances_val2017.json
+    Example: streamvision eval yolox-nano --data instances_val2017.json --images val2017 --report report.html
     """
-    from streamvision.engine.build import build_engine
+    from streamvision.evaluate.matching import parse_pairs
+    from streamvision.evaluate.study import Question
+
+    manifests = [_manifest(one) for one in (model, beside) if one is not None]
+    if report is not None:
+        from streamvision.evaluate.report import check_installed
+
+        check_installed()
+    labelled = _labelled(manifests[0], data, images, annotations, label_map, ignore, group)
+    dataset = _limited(labelled, limit)
+    question = Question(
+        dataset, parse_pairs(map_class or []), voc, robustness, group, speed or report is not None, labelled.areas
+    )
+    names = _names(manifests, question, label_map)
+    build = _Build(backend, precision, calibration)
+    studies = [_study(manifest, one, question, build) for manifest, one in zip(manifests, names, strict=True)]
+    _note_masks(manifests[0], studies[0])
+    _show(studies)
+    _write(studies, json_out, report)
+
+
+def _manifest(model: str) -> Manifest:
     from streamvision.engine.manifest import load
 
-    manifest = load(model)
-    run = partial(build_engine, manifest, backend=backend, precision=precision, calibration=calibration)
-    if manifest.task == "semantic_segmentation":
-        figures = _maps(manifest, run, images, annotations, label_map, ignore or [_UNLABELLED])
-    else:
-        figures = _objects(manifest, run, images, annotations)
-    shown = {**figures, **figures.get("classes", {})}
-    shown.pop("classes", None)
-    wide = max(10, *map(len, shown))
-    for name, value in shown.items():
-        typer.echo(f"{name:<{wide}} {value:.4f}" if isinstance(value, float) else f"{name:<{wide}} {value}")
-    if json_out is not None:
-        _write(json_out, figures)
+    folder = Path(model)
+    if not folder.is_dir():
+        return load(model)
+    found = sorted([*folder.glob("model/*.yaml"), *folder.glob("*.yaml")])[:2]
+    exported = sorted(folder.glob("model/*.yaml")) or [one for one in found if one.with_suffix(".onnx").exists()]
+    if len(exported) != 1:
+        what = "several models lie there" if exported else "there is no exported model (model/NAME.yaml)"
+        raise UsageError(what, where=model, remedy="give a manifest, or the folder of a finished training")
+    return load(str(exported[0]))
 
 
-def _maps(
-    manifest: Manifest, run: Run, images: Path, annotations: Path, label_map: str | None, ignored: Sequence[int]
-) -> dict[str, Any]:
-    name = chosen_map(manifest, label_map)
-    found = pairs(images, annotations)
-    with contextlib.closing(run()) as engine:
-        ious = mean_iou(engine, manifest.segmentation[name], name, found, ignored)
-    return {"model": manifest.name, "images": len(found), **ious}
+def _labelled(
+    manifest: Manifest,
+    data: str | None,
+    images: Path | None,
+    annotations: Path | None,
+    label_map: str | None,
+    ignored: Sequence[int] | None,
+    group: str | None,
+) -> Labelled:
+    from streamvision.dataset import read
+    from streamvision.evaluate.plain import Labelled, read_maps, read_objects
+
+    if data is not None and annotations is None:
+        more: dict[str, Any] = {"ignore": tuple(ignored)} if ignored else {}
+        more |= {"images": images} if images else {}
+        return Labelled(read(data, group=group, **more))
+    if data is not None or images is None or annotations is None:
+        raise UsageError("what is measured on?", remedy="give either --data, or both --images and --annotations")
+    if manifest.task == "semantic_segmentation" or (manifest.segmentation and annotations.is_dir()):
+        name = _chosen_map(manifest, label_map)
+        return read_maps(images, annotations, name, manifest.segmentation[name], ignored or [_UNLABELLED])
+    return read_objects(images, annotations)
 
 
-def _objects(manifest: Manifest, run: Run, images: Path, annotations: Path) -> dict[str, Any]:
-    _import_pycocotools()  # its absence is told before the work, not after it
-    truth = _read_truth(annotations)
-    categories = _categories(truth, manifest.labels, annotations)
-    limits = {} if manifest.kind == "motion" else {"min_score": _MIN_SCORE, "max_detections": _MAX_DETECTIONS}
-    with contextlib.closing(run(decoder_options=limits)) as engine:
-        results = list(_results(engine, truth["images"], images, categories))
-    figures = {"model": manifest.name, "images": len(truth["images"]), **average_precision(truth, results, categories)}
-    if manifest.task == "instance_segmentation" and _has_masks(truth, annotations):
-        masks = average_precision(truth, results, categories, "segm")
-        figures |= {f"mask_{name}": value for name, value in masks.items()}
-    return figures
+def _chosen_map(manifest: Manifest, name: str | None) -> str:
+    known = list(manifest.segmentation)
+    if name is None and len(known) == 1:
+        return known[0]
+    if name not in known:
+        what = f"there is no label map {name!r}" if name else "the model makes several label maps"
+        raise UsageError(what, where=manifest.name, remedy=f"give --map, one of: {', '.join(known)}")
+    return name
 
 
-def _read_truth(annotations: Path) -> dict[str, Any]:
-    try:
-        truth = json.loads(annotations.read_text(encoding="utf-8"))
-        missing = {"images", "annotations", "categories"} - set(truth if isinstance(truth, dict) else ())
-    except (OSError, ValueError) as error:
-        raise UsageError(f"cannot be read as COCO annotations: {error}", where=str(annotations)) from error
-    if missing:
-        raise UsageError(f"is no COCO file: it has no {', '.join(sorted(missing))}", where=str(annotations))
-    return dict(truth)
+def _limited(labelled: Labelled, limit: int | None) -> Any:
+    from dataclasses import replace
+
+    from streamvision.evaluate.robustness import subset
+
+    whole = labelled.dataset
+    return whole if limit is None else replace(whole, examples=subset(whole, limit))
 
 
-def _categories(truth: Mapping[str, Any], labels: Sequence[str], annotations: Path) -> dict[int, int]:
-    """Return class id -> category id of every class that both sides know."""
-    by_name = {category["name"]: category["id"] for category in truth["categories"]}
-    shared = {index: by_name[label] for index, label in enumerate(labels) if label in by_name}
-    if not shared:
-        raise UsageError(
-            "none of the model's classes has a category in the annotations",
-            where=str(annotations),
-            remedy=f"the model knows {', '.join(labels[:5])}; the annotations {', '.join(list(by_name)[:5])}",
-        )
-    return shared
+def _names(manifests: Sequence[Manifest], question: Question, label_map: str | None) -> list[Names]:
+    """Return what each model calls things; of two models only what both can see."""
+    from dataclasses import replace
 
+    from streamvision.evaluate.evaluator import Names
+    from streamvision.evaluate.matching import check_pairs, narrowed
 
-def _results(
-    engine: Engine, images: Sequence[Mapping[str, Any]], folder: Path, categories: Mapping[int, int]
-) -> Iterator[dict[str, Any]]:
-    """Give COCO result rows."""
-    paths = [_picture_path(folder, image["file_name"]) for image in images]
-    for image, (info, perception) in zip(images, perceptions(engine, paths), strict=True):
-        yield from _rows(image["id"], perception.detections, categories, info.size_wh)
-
-
-def _picture_path(folder: Path, file_name: str) -> Path:
-    """Return where a picture lies; some sets name folders in the file name of which the user gave the last one."""
-    path = folder / file_name
-    return path if path.exists() else folder / Path(file_name).name
-
-
-def _rows(
-    image_id: int, found: Detections, categories: Mapping[int, int], size_wh: tuple[int, int]
-) -> Iterator[dict[str, Any]]:
-    from streamvision.masks import patch, rle
-
-    rows = zip(found.xyxy.tolist(), found.score.tolist(), found.class_id.tolist(), strict=True)
-    for index, ((x1, y1, x2, y2), score, class_id) in enumerate(rows):
-        if class_id in categories:
-            box = [x1, y1, x2 - x1, y2 - y1]
-            row = {"image_id": image_id, "category_id": categories[class_id], "bbox": box, "score": score}
-            if found.masks is not None:
-                row["segmentation"] = rle(patch(found.masks, index, size_wh))
-            yield row
-
-
-def _has_masks(truth: Mapping[str, Any], annotations: Path) -> bool:
-    """Tell whether mask AP can be measured, and tell the user where it cannot."""
-    complete = all(row.get("segmentation") for row in truth["annotations"])
-    complete &= all({"width", "height"} <= set(image) for image in truth["images"])
-    if not complete:
-        typer.echo(f"{annotations} does not outline every object: boxes only, no mask AP", err=True)
-    return complete
-
-
-def average_precision(
-    truth: Mapping[str, Any],
-    results: Sequence[Mapping[str, Any]],
-    categories: Mapping[int, int],
-    of: Literal["bbox", "segm"] = "bbox",
-) -> dict[str, float]:
-    """Return COCO's AP figures over the categories that the model knows. Raises `MissingError` without pycocotools."""
-    other = "bbox" if of == "segm" else "segmentation"  # it takes an object's size from the box where there is one
-    results = [{name: value for name, value in row.items() if name != other} for row in results]
-    coco, evaluator = _import_pycocotools()
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints as it goes
-        known = coco()
-        known.dataset = _complete(truth)
-        known.createIndex()
-        found = coco() if not results else known.loadRes(results)
-        evaluation = evaluator(known, found, of)
-        evaluation.params.catIds = sorted(categories.values())
-        evaluation.params.imgIds = sorted(image["id"] for image in truth["images"])
-        evaluation.evaluate()
-        evaluation.accumulate()
-        evaluation.summarize()
-    return {name: float(evaluation.stats[index]) for name, index in _HIGHLIGHTS.items()}
-
-
-def _import_pycocotools() -> tuple[Any, Any]:
-    try:
-        from pycocotools.coco import COCO
-        from pycocotools.cocoeval import COCOeval
-    except ImportError as error:
-        raise MissingError("pycocotools is not installed", remedy="pip install 'streamvision[eval]'") from error
-    return COCO, COCOeval
-
-
-def _complete(truth: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the annotations with the fields that pycocotools insists on, and ids from 1: it takes an id 0 for none."""
-    annotations = [
-        {"iscrowd": 0, "area": row["bbox"][2] * row["bbox"][3], **row, "id": number}
-        for number, row in enumerate(truth["annotations"], start=1)
+    data, pairs, found = question.dataset, question.pairs, []
+    for one in manifests:
+        maps = {name: classes for name, classes in one.segmentation.items() if label_map in (None, name)}
+        if label_map is not None and not maps:
+            _chosen_map(one, label_map)
+        found.append(Names(one.labels, maps, whole=one.task == "classification"))
+    every = [name for one in found for classes in (one.labels, *one.maps.values()) for name in classes]
+    theirs = [name for classes in (data.classes, *data.maps.values()) for name in classes]
+    check_pairs(every, theirs, pairs, data.origin)
+    if len(found) == 1:
+        return found
+    return [
+        replace(one, labels=narrowed(one.labels, other.labels, data.classes, pairs))
+        for one, other in (found, found[::-1])
     ]
-    return {"info": {}, **truth, "annotations": annotations}
 
 
-def _write(path: Path, figures: Mapping[str, Any]) -> None:
+def _study(manifest: Manifest, names: Names, question: Question, build: _Build) -> Study:
+    from streamvision.cli._progress import count_bar
+    from streamvision.engine.build import build_engine
+    from streamvision.evaluate import MAX_DETECTIONS, MIN_SCORE, study
+
+    finds = manifest.kind != "motion" and manifest.task in ("detection", "instance_segmentation")
+    limits = {"min_score": MIN_SCORE, "max_detections": MAX_DETECTIONS} if finds else {}
+    engine = build_engine(
+        manifest, backend=build.backend, precision=build.precision, calibration=build.calibration,
+        decoder_options=limits,
+    )  # fmt: skip
+    with contextlib.closing(engine):
+        return study(engine, names, question, model=manifest.name, summary=manifest.summary, bar=count_bar)
+
+
+def _note_masks(manifest: Manifest, study: Study) -> None:
+    """Tell the user where mask AP cannot be measured."""
+    book = study.evaluator.objects
+    if manifest.task == "instance_segmentation" and book is not None and not book.outlined:
+        typer.echo(f"{study.evaluator.dataset.origin} does not outline every object: boxes only, no mask AP", err=True)
+
+
+def _show(studies: Sequence[Study]) -> None:
+    from streamvision.evaluate.summary import as_json, difference
+
+    first = as_json(studies[0])
+    rows = {name: [value] for name, value in first.items() if not isinstance(value, dict | list)}
+    rows |= {name: [value] for name, value in (first.get("classes") or {}).items()}
+    if studies[0].speed is not None:
+        rows |= {name: [value] for name, value in first["speed"].items() if name != "engine"}
+    if len(studies) > 1:
+        second = as_json(studies[1])
+        second |= (second.get("classes") or {}) | (second.get("speed") or {})
+        apart = difference(*studies)
+        rows = {name: [*row, second.get(name), apart.get(name)] for name, row in rows.items()}
+    wide = max(10, *map(len, rows))
+    for name, row in rows.items():
+        typer.echo("  ".join([f"{name:<{wide}}" + f" {_text(row[0])}", *(f"{_text(one):>10}" for one in row[1:])]))
+    _show_classes(studies[0])
+    _show_groups(studies[0])
+    _show_robustness(studies[0])
+
+
+def _show_classes(study: Study) -> None:
+    from streamvision.evaluate.summary import class_rows
+
+    rows = [row for row in class_rows(study) if row["objects"]]
+    if len(rows) <= _ROWS:
+        _table(rows)
+
+
+def _show_groups(study: Study) -> None:
+    figures = [gap.figure for gap in study.gaps]
+    _table([
+        {"group": one.name, "pictures": one.pictures, **{name: one.figures[name] for name in figures}}
+        for one in study.groups
+    ])  # fmt: skip
+    for gap in study.gaps:
+        typer.echo(f"{gap.figure}: {gap.best} is {gap.size:.4f} better than {gap.worst}")
+
+
+def _show_robustness(study: Study) -> None:
+    if study.robustness is None:
+        return
+    for figure in study.robustness.clean:
+        left = study.robustness.left(figure)
+        _table([
+            {f"{figure} in": kind, **{str(at): row[figure] for at, row in enumerate(rows, 1)}, "left": left[kind]}
+            for kind, rows in study.robustness.spoilt.items()
+        ])  # fmt: skip
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> None:
+    """Print rows with the same keys, the first column to the left."""
+    if not rows:
+        return
+    lines = [list(rows[0]), *([_text(value) for value in row.values()] for row in rows)]
+    wide = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    typer.echo()
+    for first, *rest in lines:
+        typer.echo("  ".join([f"{first:<{wide[0]}}", *(f"{one:>{w}}" for one, w in zip(rest, wide[1:], strict=True))]))
+
+
+def _text(value: object) -> str:
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _write(studies: Sequence[Study], json_out: Path | None, report: Path | None) -> None:
+    from streamvision.evaluate.summary import as_json, difference
+
+    if json_out is not None:
+        figures = as_json(studies[0])
+        if len(studies) > 1:
+            figures |= {"beside": as_json(studies[1]), "difference": difference(*studies)}
+        _write_text(json_out, json.dumps(figures, indent=2) + "\n")
+    if report is not None:
+        from streamvision.evaluate.report import render
+
+        _write_text(report, render(*studies))
+        typer.echo(f"report: {report}")
+
+
+def _write_text(path: Path, text: str) -> None:
     try:
-        path.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+        path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise UsageError(f"cannot be written: {error.strerror}", where=str(path)) from error

@@ -156,13 +156,13 @@ def _places(examples: Sequence[Example], only: Collection[Example] | None) -> li
 
 
 def _made(names: Names) -> str:
-    made = [f"objects ({_few(names.labels)})"] if names.labels else []
-    return ", ".join([*made, *(f"the map {name} ({_few(classes)})" for name, classes in names.maps.items())])
+    made = [f"objects: {_few(names.labels)}"] if names.labels else []
+    return ", ".join([*made, *(f"the map {name}: {_few(classes)}" for name, classes in names.maps.items())])
 
 
 def _labelled(dataset: Dataset) -> str:
-    things = [f"classes ({_few(dataset.classes)})"] if dataset.classes else []
-    return ", ".join([*things, *(f"the map {name} ({_few(one)})" for name, one in dataset.maps.items())]) or "no labels"
+    things = [f"classes: {_few(dataset.classes)}"] if dataset.classes else []
+    return ", ".join([*things, *(f"the map {name}: {_few(one)}" for name, one in dataset.maps.items())]) or "no labels"
 
 
 def _few(names: Sequence[str]) -> str:

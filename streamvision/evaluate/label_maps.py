@@ -72,7 +72,7 @@ class MapBook:
             return
         truth = label_map(dataset, example, self.data_name)
         count = len(self.matching)
-        known, seen = (self._table(side) for side in (self.matching.of_data, self.matching.of_model))
+        known, seen = (self.table(side) for side in (self.matching.of_data, self.matching.of_model))
         known[UNLABELLED] = UNLABELLED
         matrix = confused(known[truth], seen[at_size(own, truth.shape)], count + 1, (UNLABELLED,))
         self.pictures.append((example, matrix))
@@ -86,7 +86,7 @@ class MapBook:
         empty = np.zeros((len(self.matching) + 1,) * 2, np.int64)
         return MapFigures(self.matching.names, sum((self.pictures[at][1] for at in chosen), empty))
 
-    def _table(self, side: NDArray[np.int32]) -> UInt8:
+    def table(self, side: NDArray[np.int32]) -> UInt8:
         """Return for each index of a label map its common class, the number after the last for none."""
         table = np.full(256, len(self.matching), np.uint8)
         table[: len(side)] = np.where(side < 0, len(self.matching), side)

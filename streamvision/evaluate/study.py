@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from streamvision.dataset import Dataset, Example
+from streamvision.distort import STRENGTHS
 from streamvision.evaluate.calibration import Calibration, calibration
 from streamvision.evaluate.coco import import_pycocotools
 from streamvision.evaluate.details import ObjectDetails, object_details
 from streamvision.evaluate.evaluator import Evaluation, Evaluator, Names
 from streamvision.evaluate.groups import Gap, Group, by_group, check_column, gaps
 from streamvision.evaluate.matching import Pairs
-from streamvision.evaluate.robustness import KINDS, STRENGTHS, Robustness, robustness, subset
+from streamvision.evaluate.robustness import KINDS, Robustness, robustness, subset
 from streamvision.evaluate.running import perceptions
 from streamvision.evaluate.speed import Speed, speed
 from streamvision.evaluate.voc import VocPrecision, voc_precision

@@ -22,8 +22,9 @@ from typing import Any
 from plain_yolox import PlainRunner, coco_rows
 from support import data, quiet, shipped_network
 
-from streamvision.cli.eval import average_precision, evaluate
+from streamvision.cli.eval import evaluate
 from streamvision.engine import manifest
+from streamvision.evaluate import average_precision
 
 FITTED_TO = 48
 """Pictures for the calibration of int8."""

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from streamvision.cli import app
-from streamvision.cli.eval import average_precision
+from streamvision.evaluate import average_precision
 from streamvision.engine import manifest
 from streamvision.errors import CaptureError, ManifestError, MissingError, UsageError
 from tests.bench.plain_yolox import PlainRunner, coco_rows

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
-from streamvision.cli.eval import average_precision, evaluate
+from streamvision.cli.eval import evaluate
 from streamvision.engine import manifest
+from streamvision.evaluate import average_precision
 from tests.bench.plain_yolox import PlainRunner, coco_rows
 
 MODEL = "yolox-nano"
