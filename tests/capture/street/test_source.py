@@ -10,8 +10,8 @@ from pathlib import Path
 import av
 import pytest
 
+from streamvision.capture.demo import DemoOptions, DemoSource, parse_demo_url
 from streamvision.capture.street.encode import write_street
-from streamvision.capture.street.source import StreetOptions, StreetSource, parse_street_url
 from streamvision.clock import SystemClock
 from streamvision.errors import EndOfStream, SourceNotFound, UsageError
 
@@ -35,25 +35,25 @@ class HurriedClock:
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("demo:street", StreetOptions()),
-        ("demo:street?seed=7", StreetOptions(seed=7)),
-        ("demo:street?size=1280x720&fps=25", StreetOptions(size=(1280, 720), fps=25)),
-        ("demo:street?size=360p&start=60", StreetOptions(size=(640, 360), start=60)),
+        ("demo:street", DemoOptions()),
+        ("demo:street?seed=7", DemoOptions(seed=7)),
+        ("demo:street?size=1280x720&fps=25", DemoOptions(size=(1280, 720), fps=25)),
+        ("demo:street?size=360p&start=60", DemoOptions(size=(640, 360), start=60)),
     ],
 )
-def test_url(url: str, expected: StreetOptions) -> None:
-    assert parse_street_url(url) == expected
+def test_url(url: str, expected: DemoOptions) -> None:
+    assert parse_demo_url(url) == ("street", expected)
 
 
 def test_the_url_wins_over_the_options() -> None:
-    options = parse_street_url("demo:street?seed=7", StreetOptions(seed=1, fps=5))
+    _, options = parse_demo_url("demo:street?seed=7", DemoOptions(seed=1, fps=5))
     assert (options.seed, options.fps) == (7, 5)
 
 
 @pytest.mark.parametrize(
     ("url", "error", "words"),
     [
-        ("demo:beach", SourceNotFound, "write demo:street"),
+        ("demo:beach", SourceNotFound, "write demo:street or demo:drive"),
         ("demo:street?sed=1", UsageError, "sed: unknown key"),
         ("demo:street?seed=x", UsageError, "seed"),
         ("demo:street?size=big", UsageError, "WIDTHxHEIGHT"),
@@ -63,11 +63,11 @@ def test_the_url_wins_over_the_options() -> None:
 )
 def test_wrong_urls(url: str, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
-        parse_street_url(url)
+        parse_demo_url(url)
 
 
 def test_pictures_come_in_order_with_their_times() -> None:
-    source = StreetSource("demo:street?size=320x180&fps=10", StreetOptions(), HurriedClock())
+    source = DemoSource("demo:street?size=320x180&fps=10", DemoOptions(), HurriedClock())
     source.open()
     try:
         pictures = [picture for _ in range(12) for picture in source.read()]
@@ -84,7 +84,7 @@ def test_nothing_is_left_behind() -> None:
 
     before = held()
     for _ in range(3):
-        source = StreetSource("demo:street?size=160x96&fps=25", StreetOptions(), SystemClock())
+        source = DemoSource("demo:street?size=160x96&fps=25", DemoOptions(), SystemClock())
         source.open()
         source.read()
         source.close()
@@ -95,7 +95,7 @@ def test_nothing_is_left_behind() -> None:
 
 
 def test_a_reader_that_never_reads_does_not_keep_the_painter() -> None:
-    source = StreetSource("demo:street?size=640x360&fps=100", StreetOptions(), HurriedClock())
+    source = DemoSource("demo:street?size=640x360&fps=100", DemoOptions(), HurriedClock())
     source.open()  # the pipe fills up while nobody reads
     source.close()
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("street-")]
