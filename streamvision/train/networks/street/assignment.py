@@ -80,7 +80,7 @@ def _inside(centres: Tensor, boxes: Tensor) -> Tensor:
 
 
 def _best(quality: Tensor, allowed: Tensor, count: int) -> Tensor:
-    """Tell (B,G,N) which are the ``count`` best allowed places of each object; the first of equals."""
+    """Tell (B,G,N) which are the ``count`` best allowed places of each object."""
     ranked = torch.where(allowed, quality, -1.0)
     found = torch.topk(ranked, min(count, quality.shape[-1]), dim=-1).indices
     return torch.zeros_like(allowed).scatter_(-1, found, True) & allowed
