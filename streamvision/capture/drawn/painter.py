@@ -86,7 +86,7 @@ def draw(camera: Camera, things: Sequence[Thing], light: Light, rng: np.random.G
         tables.append(_tables(camera, things[at], outline, chosen, light, rng))
         owners.append(np.where(figure.counted[figure.solid[chosen]], at, -1 - at).astype(np.int32))
         total += len(chosen)
-    merged = [np.concatenate(columns) for columns in zip(*tables, strict=True)] or [np.zeros((0, 3), np.float32)] * 5
+    merged = [np.concatenate(columns) for columns in zip(*tables, strict=True)] or [np.zeros(0, np.float32)] * 5
     owner = np.concatenate([*owners, np.zeros(0, np.int32)]).astype(np.int32)
     drawing = Drawing(numbers, owner, merged[0], merged[1], merged[2], merged[3], merged[4], ())
     return _with_truth(drawing, stencils)
@@ -174,7 +174,10 @@ def _slopes(camera: Camera, figure: Figure, outline: Outlines, chosen: NDArray[n
 
 def colour(canvas: UInt8, drawing: Drawing, light: Light) -> NDArray[np.float32]:
     """Paint what a drawing shows onto a BGR picture (h,w,3); return what shines (h,w) 0..1 for a glare."""
+    shine = np.zeros(drawing.numbers.shape, np.float32)
     flat = np.flatnonzero(drawing.numbers)
+    if not len(flat):
+        return shine
     rows = drawing.numbers.ravel()[flat] - 1
     y, x = np.divmod(flat, drawing.numbers.shape[1])
     slope, grain = drawing.slope[rows], drawing.grain[rows]
@@ -188,7 +191,6 @@ def colour(canvas: UInt8, drawing: Drawing, light: Light) -> NDArray[np.float32]
         clear = np.exp(-drawing.depth[rows] * light.haze_per_m).astype(np.float32)[:, None]
         bgr = bgr * clear + np.asarray(light.haze, np.float32) * (1 - clear)
     canvas.reshape(-1, 3)[flat] = np.clip(bgr, 0, 255).astype(np.uint8)
-    shine = np.zeros(drawing.numbers.shape, np.float32)
     shine.ravel()[flat] = drawing.glow[rows]
     return shine
 
