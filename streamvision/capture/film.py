@@ -88,7 +88,9 @@ class LiveFilm:
     ``scene`` names it in threads and logs; ``make`` builds its painter (seed, size), in the thread.
     """
 
-    def __init__(self, scene: str, make: Callable[[int, tuple[int, int]], Painter], spec: FilmSpec, clock: Clock) -> None:
+    def __init__(
+        self, scene: str, make: Callable[[int, tuple[int, int]], Painter], spec: FilmSpec, clock: Clock
+    ) -> None:
         self._scene = scene
         self._make = make
         self._spec = spec

@@ -182,7 +182,7 @@ def _line(line: Line, road: Road, where: Lie) -> Field:
     cover *= np.minimum(1, line.width_m / where.fine)
     if line.dash_m:
         on, off = line.dash_m
-        phase = (where.s + np.float32(road.offset_m)) % np.float32(on + off)
+        phase = (where.s + np.float32(road.offset_m % (on + off))) % np.float32(on + off)
         edge = np.minimum(phase, on - phase) / where.coarse + 0.5
         share = np.float32(on / (on + off))
         sharp = np.clip((on + off) / where.coarse / 2 - 1, 0, 1)

@@ -149,11 +149,16 @@ def _motorway(rng: np.random.Generator) -> Plan:
     )  # fmt: skip
     wear, thick = _wear(rng) * 0.8, float(rng.uniform(0.12, 0.2))
     edge = _white(rng)
-    lines = [Line(left, thick, _yellow(rng) if rng.random() < 0.5 else edge, None, wear), Line(right, thick, edge, None, wear)]
+    lines = [
+        Line(left, thick, _yellow(rng) if rng.random() < 0.5 else edge, None, wear),
+        Line(right, thick, edge, None, wear),
+    ]
     lines += _separators(rng, [left + width * number for number in range(1, count)], thick, wear)
     barriers = [(left - inner - 0.3, float(rng.uniform(0.7, 1.1)), int(rng.choice([0, 0, 1, 1, 3])))]
     if rng.random() < 0.7:
-        barriers.append((right + outer + rng.uniform(0.3, 1.5), float(rng.uniform(0.7, 1.3)), int(rng.choice([0, 0, 1, 2]))))
+        barriers.append(
+            (right + outer + rng.uniform(0.3, 1.5), float(rng.uniform(0.7, 1.3)), int(rng.choice([0, 0, 1, 2])))
+        )
     if rng.random() < 0.12:
         barriers.append((right + outer + 2.5, float(rng.uniform(2.5, 5)), 4))
     verge = right + outer + rng.uniform(2, 9)
@@ -290,7 +295,9 @@ def _street_marks(rng: np.random.Generator, lanes: list[Lane], left: float, righ
     if (crossings and rng.random() < 0.75) or rng.random() < 0.2:
         wide, step = float(rng.uniform(2.5, 4.5)), float(rng.uniform(0.8, 1.2))
         if rng.random() < 0.7:
-            marks += [_rectangle(at - wide, at, d, d + step / 2, ink, wear) for d in np.arange(left + 0.4, right - 0.6, step)]
+            marks += [
+                _rectangle(at - wide, at, d, d + step / 2, ink, wear) for d in np.arange(left + 0.4, right - 0.6, step)
+            ]
         at -= wide + float(rng.uniform(0.8, 2))
         marks.append(_rectangle(at - 0.4, at, first + 0.2, own_right - 0.1, ink, wear))
     if rng.random() < 0.4:
@@ -360,7 +367,11 @@ def _mixed(rng: np.random.Generator) -> Plan:
     left = first if divided else first - against * width
     road, earth = asphalt(rng), _earth(rng)
     far = first - 1.2 - against * width
-    strips = [(far, "earth", earth, False), (first - 1.2, "asphalt", road, False), (first, "kerb", _concrete(rng), False)]
+    strips = [
+        (far, "earth", earth, False),
+        (first - 1.2, "asphalt", road, False),
+        (first, "kerb", _concrete(rng), False),
+    ]
     bands = _bands(*(strips if divided else [(left, "earth", earth, False)]), (right, "asphalt", road, True),
                    (right + rng.uniform(0.5, 3), "earth", earth, False),
                    (400, "paving" if rng.random() < 0.3 else "earth", _earth(rng), False))  # fmt: skip

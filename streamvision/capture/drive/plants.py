@@ -49,7 +49,11 @@ def hedge(variant: int) -> UInt8:
     ink = np.array(_GREENS[variant % len(_GREENS)], np.float32) * rng.uniform(0.7, 1.2)
     light = 1.15 - 0.6 * np.clip(height / rows, 0, 1) + 0.3 * field
     picture = ink * np.clip(light, 0.2, 2)[..., None]
-    return np.dstack([np.clip(picture, 0, 255) * (alpha[..., None] / 255), alpha]).reshape(rows, columns, 4).astype(np.uint8)
+    return (
+        np.dstack([np.clip(picture, 0, 255) * (alpha[..., None] / 255), alpha])
+        .reshape(rows, columns, 4)
+        .astype(np.uint8)
+    )
 
 
 def _trunk(picture: NDArray[np.float32], alpha: NDArray[np.float32], ink: NDArray[np.float64], at: float,

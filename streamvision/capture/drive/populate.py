@@ -161,16 +161,27 @@ def _crossers(cast: Cast) -> None:
 def _signals(cast: Cast) -> None:
     """Put signs at the roadside, lights at junctions, a gantry or a bridge over the road."""
     rng, plan = cast.rng, cast.plan
-    beside = ((plan.right + 0.7) * (plan.hand > 0) + (plan.left - 0.7) * (plan.hand < 0), plan.left - 0.7, plan.right + 0.7)
+    beside = (
+        (plan.right + 0.7) * (plan.hand > 0) + (plan.left - 0.7) * (plan.hand < 0),
+        plan.left - 0.7,
+        plan.right + 0.7,
+    )
     for _ in range(int(rng.poisson({"motorway": 0.8, "country": 1.0, "city": 2.0, "avenue": 2.0}.get(plan.kind, 0.6)))):
         d = float(beside[int(rng.integers(3))] + np.sign(beside[0]) * rng.uniform(0, 1))
         size = float(rng.uniform(1.2, 1.7)) if plan.kind == "motorway" else 1.0
         turn = _TOWARDS if rng.random() < 0.85 else _AHEAD
-        cast.add(_SIGN, any_figure(_SIGN, rng).sized(size), float(rng.uniform(7, 70)), d, turn + float(rng.normal(0, 0.1)))
+        cast.add(
+            _SIGN, any_figure(_SIGN, rng).sized(size), float(rng.uniform(7, 70)), d, turn + float(rng.normal(0, 0.1))
+        )
     if plan.crossings and rng.random() < 0.7 or plan.kind in ("city", "avenue") and rng.random() < 0.25:
         near = plan.crossings[0].near - plan.crossings[0].corner_m if plan.crossings else float(rng.uniform(10, 60))
         far = plan.crossings[0].far if plan.crossings else near + 12
-        for s, d in ((near, plan.right + 0.6), (near, plan.left - 0.6), (far, plan.right + 0.8), (far, plan.left - 0.8)):
+        for s, d in (
+            (near, plan.right + 0.6),
+            (near, plan.left - 0.6),
+            (far, plan.right + 0.8),
+            (far, plan.left - 0.8),
+        ):
             if rng.random() < 0.7:
                 turn = _TOWARDS if rng.random() < 0.85 else _AHEAD
                 cast.add(_LIGHT, any_figure(_LIGHT, rng), s, d, turn + float(rng.normal(0, 0.12)))
@@ -199,7 +210,9 @@ def _posts(cast: Cast) -> None:
     for kind in kinds:
         if rng.random() < 0.45:
             continue
-        step = {"lamp": 28.0, "pole": 35.0, "delineator": 30.0, "bollard": 2.5}.get(kind, 40.0) * float(rng.uniform(0.7, 1.4))
+        step = {"lamp": 28.0, "pole": 35.0, "delineator": 30.0, "bollard": 2.5}.get(kind, 40.0) * float(
+            rng.uniform(0.7, 1.4)
+        )
         sides = [side for side in (-1, 1) if rng.random() < 0.65]
         number = int(rng.integers(12))
         for side in sides:

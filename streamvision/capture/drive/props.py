@@ -23,7 +23,9 @@ def prop(kind: str, number: int) -> Figure:
 
 def _lamp(rng: np.random.Generator) -> list[list[Part]]:
     tall, reach = float(rng.uniform(5, 11)), float(rng.uniform(0.4, 2.8))
-    head = [*box((reach - 0.35, -0.12, tall + 0.05), (reach + 0.35, 0.12, tall + 0.2), (150.0, 150.0, 148.0), Stuff.METAL)]
+    head = [
+        *box((reach - 0.35, -0.12, tall + 0.05), (reach + 0.35, 0.12, tall + 0.2), (150.0, 150.0, 148.0), Stuff.METAL)
+    ]
     shine = Part(
         np.array([(reach - 0.3, -0.1, tall + 0.04), (reach - 0.3, 0.1, tall + 0.04), (reach + 0.3, 0.1, tall + 0.04),
                   (reach + 0.3, -0.1, tall + 0.04)]), (160.0, 215.0, 250.0), Stuff.LAMP, (), True, 1.0)  # fmt: skip
@@ -48,7 +50,9 @@ def _delineator(rng: np.random.Generator) -> list[list[Part]]:
 
 def _bollard(rng: np.random.Generator) -> list[list[Part]]:
     ink = tuple((np.array([60.0, 60.0, 60.0]) * rng.uniform(0.5, 3.2)).tolist())
-    return [[limb((0, 0, 0), (0, 0, float(rng.uniform(0.6, 1.1))), (0.08, 0.07), (ink[0], ink[1], ink[2]), Stuff.METAL)]]
+    return [
+        [limb((0, 0, 0), (0, 0, float(rng.uniform(0.6, 1.1))), (0.08, 0.07), (ink[0], ink[1], ink[2]), Stuff.METAL)]
+    ]
 
 
 def _cone(rng: np.random.Generator) -> list[list[Part]]:
@@ -104,5 +108,7 @@ def bridge(rng: np.random.Generator, left: float, right: float, depth_m: float) 
     z = float(rng.uniform(4.8, 6.5))
     deck = box((-depth_m, -60, z), (0, 60, z + float(rng.uniform(0.9, 1.6))), stone, Stuff.STONE)
     rail = box((-0.2, -60, z + 1.6), (0, 60, z + 2.4), (110.0, 112.0, 112.0), Stuff.METAL)
-    piers = [box((-depth_m * 0.8, d - 0.5, 0), (-0.3, d + 0.5, z), stone, Stuff.STONE) for d in (-right - 1.5, -left + 1.5)]
+    piers = [
+        box((-depth_m * 0.8, d - 0.5, 0), (-0.3, d + 0.5, z), stone, Stuff.STONE) for d in (-right - 1.5, -left + 1.5)
+    ]
     return Figure.of([deck, rail, *piers])

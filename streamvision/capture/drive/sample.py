@@ -71,12 +71,17 @@ def _way(rng: np.random.Generator, cross: Plan) -> Way:
     askew = rng.normal(0, 0.035) + (rng.normal(0, 0.3) if rng.random() < 0.07 else 0.0)
 
     def bend(s: Points) -> Points:
-        swing = np.sin(s / waves[0] * 2 * np.pi + phases[0]) * bends[1] + np.sin(s / waves[1] * 2 * np.pi + phases[1]) * bends[2]
+        swing = (
+            np.sin(s / waves[0] * 2 * np.pi + phases[0]) * bends[1]
+            + np.sin(s / waves[1] * 2 * np.pi + phases[1]) * bends[2]
+        )
         return np.asarray((bends[0] + swing) * np.exp(-np.maximum(s - 250, 0) / 80))
 
     def grade(s: Points) -> Points:
         wave = np.sin(s / waves[2] * 2 * np.pi + phases[2]) - np.sin(phases[2])
-        return np.asarray((wave * grades[0] + np.clip(s / 120, 0, 1) * grades[1]) * np.exp(-np.maximum(s - 200, 0) / 60))
+        return np.asarray(
+            (wave * grades[0] + np.clip(s / 120, 0, 1) * grades[1]) * np.exp(-np.maximum(s - 200, 0) / 60)
+        )
 
     lane = min(cross.lanes, key=lambda lane: abs(lane.d))
     aside = float(rng.normal(0, 0.12)) * lane.width_m + lane.d
@@ -94,7 +99,9 @@ def _shade(rng: np.random.Generator, cross: Plan, bridged: tuple[float, float] |
     if rng.random() < 0.05:
         near = float(rng.uniform(5, 50))
         bands.append((near, near + float(rng.uniform(2, 14))))
-    return Shade(tuple(bands), left, right, float(rng.uniform(0.5, 0.95)) if left is not None or right is not None else 0.0)
+    return Shade(
+        tuple(bands), left, right, float(rng.uniform(0.5, 0.95)) if left is not None or right is not None else 0.0
+    )
 
 
 def _cabin(rng: np.random.Generator) -> Cabin:

@@ -78,3 +78,5 @@ class Scene:
     cabin: Cabin
     seed: int
     heading: float = 0.0
+    moment: int = 0
+    """Draws what changes from picture to picture: the sensor's noise, the rain."""

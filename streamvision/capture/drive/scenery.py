@@ -18,7 +18,9 @@ def scenery(rng: np.random.Generator, plan: Plan, way: Way) -> list[Card]:
     for d, height, kind in plan.barriers:
         cards += along(way, (-4.0, 160.0), d, height, "rail", kind + 6 * int(rng.integers(6)), 8.0)
     for side, verge in ((-1, plan.verge_left), (1, plan.verge_right)):
-        built = rng.random() < {"city": 0.85, "avenue": 0.7, "mixed": 0.55, "lane": 0.2, "country": 0.1}.get(plan.kind, 0.03)
+        built = rng.random() < {"city": 0.85, "avenue": 0.7, "mixed": 0.55, "lane": 0.2, "country": 0.1}.get(
+            plan.kind, 0.03
+        )
         green = rng.random() < {"city": 0.4, "avenue": 0.6, "mixed": 0.6}.get(plan.kind, 0.75)
         if built:
             cards += fronts(rng, plan, way, side, verge + side * float(rng.choice([0.0, 0.5, 4.0, 9.0])))
@@ -93,7 +95,9 @@ def trees(
     s = span[0] + float(rng.uniform(2, 2 + step_m))
     while s < span[1] and len(cards) < 40:
         height = tall * float(rng.uniform(0.6, 1.35))
-        cards.append(plant(way, s, d + side * float(rng.uniform(0.6, 1 + depth)), height, int(rng.choice(kinds)), tint(rng)))
+        cards.append(
+            plant(way, s, d + side * float(rng.uniform(0.6, 1 + depth)), height, int(rng.choice(kinds)), tint(rng))
+        )
         s += step_m * float(rng.uniform(0.4, 1.8))
     return cards
 

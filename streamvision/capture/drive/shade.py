@@ -77,5 +77,3 @@ def _crown(card: Card) -> NDArray[np.float64]:
     radius = card.height_m * 0.27
     ring = np.stack([np.cos(angles), np.sin(angles), 0.4 * np.sin(angles + 1)], axis=1) * radius
     return np.asarray(centre + ring)
-
-
