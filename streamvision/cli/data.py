@@ -160,13 +160,13 @@ def _print(report: Report) -> None:
         typer.echo("nothing is wrong")
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("", "what", "count", "for example", "remedy"):
+    for column in ("", "what", "count", "for example, and the remedy"):
         table.add_column(column, overflow="fold", no_wrap=column in ("", "what", "count"))
     for found in report.findings:
-        table.add_row(found.severity, found.kind.name, str(found.count), _example(found), found.kind.remedy)
+        table.add_row(found.severity, found.kind.name, str(found.count), _example(found))
     Console().print(table)
 
 
 def _example(found: Found) -> str:
     where, what = found.places[0]
-    return f"{where}: {what}"
+    return f"{where}: {what}\n-> {found.kind.remedy}"

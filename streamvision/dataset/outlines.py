@@ -13,9 +13,6 @@ from streamvision.dataset.values import Outline
 from streamvision.masks import Patch, from_text, rle
 from streamvision.types import Float32, UInt8
 
-_FRACTION_BITS = 4
-"""cv2 takes corners in sixteenths of a pixel."""
-
 
 def bitmap(outline: Outline, size_wh: tuple[int, int]) -> UInt8:
     """Return where an object is: (h,w) uint8, 0 or 1. A pixel belongs to a polygon where its centre lies in it."""
@@ -26,13 +23,32 @@ def bitmap(outline: Outline, size_wh: tuple[int, int]) -> UInt8:
 
 
 def fill(canvas: UInt8, polygons: Sequence[NDArray[Any]]) -> UInt8:
-    """Draw polygons (k,2), px of the canvas, into it and return it; several are a union."""
-    scale = 1 << _FRACTION_BITS
+    """Set a raster (h,w) to 1 inside polygons (k,2), px of the raster, and return it; several are a union.
+
+    A pixel belongs to a polygon where its centre does, by the even-odd rule. cv2 would add the border's pixels.
+    """
     for polygon in polygons:
-        # From outer borders (COCO: 0 is the left border of the first pixel) to cv2's centres of pixels.
-        corners = np.round((np.asarray(polygon, np.float64) - 0.5) * scale).clip(-(1 << 28), 1 << 28)
-        cv2.fillPoly(canvas, [corners.astype(np.int32)], 1, shift=_FRACTION_BITS)
+        rows, columns = _crossings(np.asarray(polygon, np.float64), canvas.shape[0])
+        if len(rows):
+            top, bottom = int(rows.min()), int(rows.max()) + 1
+            left, right = (int(side) for side in columns.clip(0, canvas.shape[1])[[columns.argmin(), columns.argmax()]])
+            width = right - left + 1
+            places = (rows - top) * width + columns.clip(left, right) - left
+            flips = np.bincount(places, minlength=(bottom - top) * width).reshape(bottom - top, width)
+            canvas[top:bottom, left:right] |= (np.cumsum(flips[:, :-1], axis=1) & 1).astype(np.uint8)
     return canvas
+
+
+def _crossings(points: NDArray[np.float64], height: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return for every crossing of a side with the middle of a row that row, and the first pixel behind it."""
+    x, y = points.T
+    x_next, y_next = np.roll(x, -1), np.roll(y, -1)
+    first = np.ceil(np.minimum(y, y_next) - 0.5).clip(0, height).astype(np.int64)
+    counts = np.ceil(np.maximum(y, y_next) - 0.5).clip(0, height).astype(np.int64) - first
+    side = np.repeat(np.arange(len(x)), counts)
+    rows = first[side] + np.arange(len(side)) - np.repeat(np.cumsum(counts) - counts, counts)
+    share = (rows + 0.5 - y[side]) / (y_next[side] - y[side])
+    return rows, np.ceil(x[side] + share * (x_next[side] - x[side]) - 0.5).clip(-(2**40), 2**40).astype(np.int64)
 
 
 def moved(outline: Outline, matrix: NDArray[np.float64], source_wh: tuple[int, int], size_wh: tuple[int, int]) -> UInt8:

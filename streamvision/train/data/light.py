@@ -20,7 +20,7 @@ _SMALL_SHARE = 0.01
 """An object is small that covers less of the picture: a 38 px square in 512x288."""
 _MAX_COPIES = 3
 _TRIES = 10
-_MAX_ERASED = 0.15
+_MAX_ERASED = 0.06
 _GONE = 0.7
 """An object of which more is erased is neither right nor wrong any more."""
 
@@ -68,7 +68,7 @@ def _colours(options: Augmentation, rng: Random) -> NDArray[np.float32] | None:
 def _erase(sample: Sample, rng: Random) -> None:
     """Fill a patch with noise; an object that it hides almost wholly is ignored from then on."""
     height, width = sample.rgb.shape[:2]
-    area, ratio = rng.uniform(0.01, _MAX_ERASED) * width * height, np.exp(rng.uniform(-1, 1))
+    area, ratio = rng.uniform(0.005, _MAX_ERASED) * width * height, np.exp(rng.uniform(-1, 1))
     across, down = min(width, int(np.sqrt(area * ratio)) + 1), min(height, int(np.sqrt(area / ratio)) + 1)
     x, y = int(rng.integers(0, width - across + 1)), int(rng.integers(0, height - down + 1))
     sample.rgb[y : y + down, x : x + across] = rng.integers(0, 256, (down, across, 3), dtype=np.uint8)
