@@ -36,19 +36,19 @@ class VocPrecision:
 
 def voc_precision(pictures: Sequence[Seen], classes: int, overlap: float = OVERLAP) -> VocPrecision:
     """Return VOC's average precision of each of ``classes`` over pictures whose ids count from 0."""
+    there = np.array([_objects(pictures, kind) for kind in range(classes)], np.int64)
     curves = [voc_curve(pictures, kind, overlap) for kind in range(classes)]
     return VocPrecision(
-        np.array([eleven_points(*curve) for curve in curves]), np.array([all_points(*curve) for curve in curves])
+        np.where(there > 0, [eleven_points(*curve) for curve in curves], np.nan),
+        np.where(there > 0, [all_points(*curve) for curve in curves], np.nan),
     )
 
 
 def voc_curve(pictures: Sequence[Seen], kind: int, overlap: float = OVERLAP) -> tuple[Float64, Float64]:
-    """Return recall and precision (N,) of one class after each of its detections, best first; recall is NaN without
-    any object that counts."""
-    scores, verdicts, objects = [], [], 0
+    """Return recall and precision (N,) of one class after each of its detections, best first."""
+    scores, verdicts = [], []
     for one in pictures:
         of_class = one.truth.class_id == kind
-        objects += int((of_class & ~one.truth.ignore).sum())
         found = one.found[one.found.class_id == kind]
         order = np.argsort(-found.score, kind="stable")
         scores.append(found.score[order])
@@ -57,24 +57,24 @@ def voc_curve(pictures: Sequence[Seen], kind: int, overlap: float = OVERLAP) -> 
         )
     verdict = _joined(verdicts)[np.argsort(-_joined(scores), kind="stable")]
     right, wrong = np.cumsum(verdict == 1), np.cumsum(verdict == 0)
-    recall = right / objects if objects else np.full(len(right), np.nan)
-    return recall, right / np.maximum(right + wrong, 1)
+    return right / max(1, _objects(pictures, kind)), right / np.maximum(right + wrong, 1)
 
 
 def eleven_points(recall: Float64, precision: Float64) -> float:
-    """Return the mean of the best precision at a recall of at least 0, 0.1, ... 1; NaN where recalls are."""
-    if np.isnan(recall).any():
-        return float("nan")
+    """Return the mean of the best precision at a recall of at least 0, 0.1, ... 1."""
     best = [precision[recall >= point - 1e-12].max(initial=0) for point in np.linspace(0, 1, 11)]
     return float(np.mean(best))
 
 
 def all_points(recall: Float64, precision: Float64) -> float:
-    """Return the area under the curve of the best precision at a recall of at least r; NaN where recalls are."""
-    if np.isnan(recall).any():
-        return float("nan")
+    """Return the area under the curve of the best precision at a recall of at least r."""
     envelope = np.maximum.accumulate(precision[::-1])[::-1]
     return float((np.diff(recall, prepend=0.0) * envelope).sum())
+
+
+def _objects(pictures: Sequence[Seen], kind: int) -> int:
+    """Return how many objects of a class there are that count."""
+    return sum(int(((one.truth.class_id == kind) & ~one.truth.ignore).sum()) for one in pictures)
 
 
 def mean(values: Float64) -> float:

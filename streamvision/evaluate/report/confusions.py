@@ -11,7 +11,7 @@ from streamvision.evaluate.report.blocks import Cell, Section, Table, label, num
 from streamvision.evaluate.study import Study
 
 Int64 = NDArray[np.int64]
-_SHOWN = 16
+_SHOWN = 14
 _PAIRS = 10
 
 
@@ -35,9 +35,10 @@ def confusion_section(study: Study) -> Iterator[Section]:
 def _tables(confusion: Int64, names: Sequence[str], title: str) -> Iterator[Table]:
     if not confusion.any():
         return
-    frequent = np.argsort(-(confusion.sum(0) + confusion.sum(1)), kind="stable")[:_SHOWN]
-    chosen = sorted(int(kind) for kind in frequent if confusion[kind].any() or confusion[:, kind].any())
-    hidden = int((confusion.sum(0) + confusion.sum(1) > 0).sum()) - len(chosen)
+    weight = confusion.sum(0) + confusion.sum(1)
+    frequent = np.argsort(-weight, kind="stable")[:_SHOWN]
+    chosen = sorted(int(kind) for kind in frequent if weight[kind])
+    hidden = int((weight > 0).sum()) - len(chosen)
     part = confusion[np.ix_(chosen, chosen)]
     shares = part / np.maximum(confusion.sum(1)[chosen, None], 1)
     rows = [

@@ -100,7 +100,7 @@ def _box(canvas: UInt8, xyxy: Float32, words: str, colour: RGB) -> None:
     polyline(
         canvas, np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], np.float32), colour, stroke_px(canvas), closed=True
     )
-    px = text_px((canvas.shape[1], canvas.shape[0]))
+    px = max(9, text_px((canvas.shape[1], canvas.shape[0])) * 3 // 4)  # crowds have little room for names
     above = round(y1) - label_wh(words, px)[1]
     put_label(canvas, words, (round(x1), above if above >= 0 else round(y1)), px, ink=ink_on(colour), fill=colour)
 

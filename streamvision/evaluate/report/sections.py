@@ -79,7 +79,7 @@ def _by_class(study: Study, other: Study | None) -> Section:
     head = [name for name in (rows[0] if rows else {}) if name != "class"]
     table = []
     for row in sorted(rows, key=lambda row: -row["objects"]):
-        cells = [label(row["class"]), *(number(row[name], bar=name.endswith(("AP", "AP50"))) for name in head)]
+        cells = [label(row["class"]), *(number(row[name], bar=name in ("AP", "AP50")) for name in head)]
         if other is not None:
             beside = theirs.get(row["class"], {}).get("AP50")
             cells += [number(beside, bar=True), signed(None if beside is None else row["AP50"] - beside)]
@@ -138,7 +138,7 @@ def _maps(study: Study) -> Iterator[Section]:
 def _calibrations(study: Study) -> Iterator[Section]:
     found: list[Chart] = []
     if study.objects is not None and study.objects.calibration.count.any():
-        found.append(_reliability(study.objects.calibration, "Detections", f"D-ECE; scores from {MIN_SCORE} on"))
+        found.append(_reliability(study.objects.calibration, f"Detections with scores from {MIN_SCORE} on", "D-ECE"))
     if study.whole is not None and study.whole.count.any():
         found.append(_reliability(study.whole, "Pictures", "ECE"))
     if found:
