@@ -12,7 +12,22 @@ import typer
 
 from streamvision import __version__
 from streamvision.cli import (
-    bench, check, data, demo, detect, events, explain, export, label, models, probe, run, schema, track, train,
+    bench,
+    check,
+    data,
+    demo,
+    detect,
+    draw,
+    events,
+    explain,
+    export,
+    label,
+    models,
+    probe,
+    run,
+    schema,
+    track,
+    train,
 )  # fmt: skip
 from streamvision.cli import compile as compiling
 from streamvision.cli import eval as evaluate
@@ -69,7 +84,8 @@ _NAMES = {evaluate.evaluate: "eval", compiling.compile_model: "compile"}
 for _command in (
     compiling.compile_model,
     demo.demo, run.run, check.check, detect.detect, probe.probe, track.track, evaluate.evaluate, bench.bench,
-    events.events, schema.schema, export.export, train.train, label.label, explain.explain,
+    events.events, schema.schema, export.export, train.train, label.label, explain.explain, collect.collect,
+    draw.draw,
 ):  # fmt: skip
     app.command(name=_NAMES.get(_command))(_with_logging(_command))
 for _registered in (*models.app.registered_commands, *data.app.registered_commands):

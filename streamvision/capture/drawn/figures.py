@@ -19,7 +19,7 @@ MAKERS: Mapping[str, Callable[[np.random.Generator], Figure]] = MappingProxyType
     "person": person, "bicycle": bicycle, "motorcycle": motorcycle, "car": car, "bus": bus, "truck": truck,
     "traffic light": traffic_light, "traffic sign": traffic_sign,
 })  # fmt: skip
-POOL = 400
+POOL = 256
 """How many of each class there are in a process's store of figures."""
 
 

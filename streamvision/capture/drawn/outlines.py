@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,7 +68,7 @@ def _facing(camera: Camera, figure: Figure) -> NDArray[np.bool_]:
 def _polygons(figure: Figure, pixels: Points, radii: Points) -> tuple[list[Points], Points]:
     """Return every part's polygon; a limb's is what its two discs and all between them cover."""
     ends = figure.starts.tolist()
-    polygons = [pixels[here:there] for here, there in zip(ends, ends[1:], strict=False)]
+    polygons = [pixels[here:there] for here, there in pairwise(ends)]
     rows = np.flatnonzero(~figure.normals.any(axis=1) & (np.diff(figure.starts) == 2))
     if len(rows):
         for row, capsule in zip(rows.tolist(), _capsules(pixels, radii, figure.starts[rows]), strict=True):

@@ -172,27 +172,54 @@ def _slopes(camera: Camera, figure: Figure, outline: Outlines, chosen: NDArray[n
     return slope
 
 
-def colour(canvas: UInt8, drawing: Drawing, light: Light) -> NDArray[np.float32]:
-    """Paint what a drawing shows onto a BGR picture (h,w,3); return what shines (h,w) 0..1 for a glare."""
-    shine = np.zeros(drawing.numbers.shape, np.float32)
-    flat = np.flatnonzero(drawing.numbers)
-    if not len(flat):
+def colour(canvas: UInt8, drawing: Drawing, light: Light, step: int = 1) -> NDArray[np.float32]:
+    """Paint what a drawing shows onto a BGR picture (h,w,3); return what shines (h/step,w/step) 0..1 for a glare.
+
+    ``step`` 2 finds shades and grain for every other pixel only, for drawings that are shrunk afterwards.
+    """
+    numbers = drawing.numbers
+    covered = numbers > 0
+    x, y, wide, high = (int(side) for side in cv2.boundingRect(covered.view(np.uint8)))
+    shine = np.zeros(numbers[::step, ::step].shape, np.float32)
+    if not wide:
         return shine
-    rows = drawing.numbers.ravel()[flat] - 1
-    y, x = np.divmod(flat, drawing.numbers.shape[1])
-    slope, grain = drawing.slope[rows], drawing.grain[rows]
-    gain = 1 + slope[:, 0] * (x - slope[:, 2]) + slope[:, 1] * (y - slope[:, 3])
-    column, line = (np.asarray(at * grain[:, 1], np.int32) for at in (x, y))
-    texel = _grains()[grain[:, 2].astype(np.intp), line + grain[:, 4].astype(np.int32) & 255,
-                      column + grain[:, 3].astype(np.int32) & 255]  # fmt: skip
-    gain = np.clip(gain, 0.45, 1.6) + texel * grain[:, 0]
-    bgr = drawing.bgr[rows] * gain[:, None].astype(np.float32)
-    if light.haze_per_m > 0:
-        clear = np.exp(-drawing.depth[rows] * light.haze_per_m).astype(np.float32)[:, None]
-        bgr = bgr * clear + np.asarray(light.haze, np.float32) * (1 - clear)
-    canvas.reshape(-1, 3)[flat] = np.clip(bgr, 0, 255).astype(np.uint8)
-    shine.ravel()[flat] = drawing.glow[rows]
+    x, y = x - x % step, y - y % step
+    part = (slice(y, y + high + step), slice(x, x + wide + step))
+    inks, clear = _hazy(drawing, light)
+    flat = np.take(np.concatenate([np.zeros((1, 3), np.uint8), inks]), numbers[part], axis=0)
+    gain = _gains(drawing, numbers[part][::step, ::step], (x, y), step, clear)
+    if step > 1:
+        gain = cv2.resize(gain, flat.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    shaded = cv2.multiply(flat, cv2.merge([gain] * 3), dtype=cv2.CV_8U)
+    np.copyto(canvas[part], shaded, where=covered[part][..., None])
+    if drawing.glow.any():
+        glow = np.concatenate([np.zeros(1, np.float32), drawing.glow])
+        shine[:] = np.take(glow, numbers[::step, ::step])
     return shine
+
+
+def _hazy(drawing: Drawing, light: Light) -> tuple[UInt8, NDArray[np.float32]]:
+    """Return the parts' colours (K,3) as seen through the air, and how much of their own is left (K,)."""
+    clear = np.exp(-drawing.depth * np.float32(light.haze_per_m)).astype(np.float32)
+    inks = drawing.bgr * clear[:, None] + np.asarray(light.haze, np.float32) * (1 - clear[:, None])
+    return np.clip(inks, 0, 255).astype(np.uint8), clear
+
+
+def _gains(drawing: Drawing, numbers: Int32, corner: tuple[int, int], step: int,
+           clear: NDArray[np.float32]) -> NDArray[np.float32]:  # fmt: skip
+    """Return by how much every pixel is brighter than its part's colour: its slope, and its grain."""
+    flat = np.flatnonzero(numbers)
+    y, x = np.divmod(flat.astype(np.int32), np.int32(numbers.shape[1]))
+    across, down = (x * step + corner[0]).astype(np.float32), (y * step + corner[1]).astype(np.float32)
+    table = np.column_stack([drawing.slope, drawing.grain, clear])
+    rows = np.take(table, numbers.ravel()[flat] - 1, axis=0)
+    gx, gy, cx, cy, share, texels, kind, u, v, left = rows.T
+    slope = np.clip(gx * (across - cx) + gy * (down - cy), -0.55, 0.6)
+    spot = ((down * texels + v).astype(np.int32) & 255) * 256 + ((across * texels + u).astype(np.int32) & 255)
+    texel = np.take(_grains().ravel(), kind.astype(np.int32) * 65536 + spot)
+    gain = np.ones(numbers.shape, np.float32)
+    gain.ravel()[flat] = np.maximum(1 + (slope + texel * share) * left, 0)
+    return gain
 
 
 @lru_cache(maxsize=1)

@@ -130,13 +130,23 @@ class Figure:
 
 def _normals(parts: Sequence[Part]) -> Points:
     """Return unit normals by Newell's sum, 0 for limbs."""
-    normals = np.zeros((len(parts), 3))
-    for row, part in enumerate(parts):
-        if not part.radius_m:
-            first = part.points - part.points[0]
-            normals[row] = np.cross(first[1:-1], first[2:]).sum(axis=0)
+    counts = np.array([len(part.points) for part in parts])
+    starts = np.cumsum(counts) - counts
+    points = np.concatenate([part.points for part in parts]) - np.repeat(
+        np.array([part.points[0] for part in parts]), counts, axis=0
+    )
+    after = np.arange(1, len(points) + 1)
+    after[starts + counts - 1] = starts
+    normals = np.add.reduceat(_cross(points, points[after]), starts)
+    normals[[bool(part.radius_m) for part in parts]] = 0
     length = np.linalg.norm(normals, axis=1, keepdims=True)
     return np.asarray(normals / np.maximum(length, 1e-12))
+
+
+def _cross(one: Points, other: Points) -> Points:
+    """Return the cross products of rows (n,3); numpy's own takes far longer for few."""
+    (ax, ay, az), (bx, by, bz) = one.T, other.T
+    return np.column_stack([ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx])
 
 
 def _bounds(body: Sequence[Part]) -> Points:
@@ -201,17 +211,12 @@ def disc(radius: float, corners: int = 14) -> Points:
 
 def on_wall(wall: Points, across: tuple[float, float], up: tuple[float, float], lift: float = 0.004) -> Points:
     """Return a rectangle (4,3) on a wall (4,3: foot left, foot right, top right, top left), a little before it."""
-    low_left, low_right, high_right, high_left = wall
-
-    def spot(u: float, v: float) -> Points:
-        low = low_left + (low_right - low_left) * u
-        high = high_left + (high_right - high_left) * u
-        return np.asarray(low + (high - low) * v)
-
-    normal = np.cross(low_right - low_left, high_left - low_left)
-    out = normal / max(float(np.linalg.norm(normal)), 1e-9) * lift
-    corners = [spot(across[0], up[0]), spot(across[1], up[0]), spot(across[1], up[1]), spot(across[0], up[1])]
-    return np.array(corners) + out
+    (u0, u1), (v0, v1) = across, up
+    u, v = np.array([[u0], [u1], [u1], [u0]]), np.array([[v0], [v0], [v1], [v1]])
+    low, high = wall[0] + (wall[1] - wall[0]) * u, wall[3] + (wall[2] - wall[3]) * u
+    normal = _cross((wall[1] - wall[0])[None], (wall[3] - wall[0])[None])[0]
+    out = normal / max(float(np.sqrt(normal @ normal)), 1e-9) * lift
+    return np.asarray(low + (high - low) * v + out)
 
 
 def facing(axis: str, at: float, centre: tuple[float, float], outline: Points) -> Points:

@@ -46,10 +46,13 @@ def backdrop(rng: np.random.Generator, camera: Camera, where: Place, feel: Mood)
     ground = rays[..., 2] < -camera.position[2] / _REACH_M
     east, north = camera.position[0] + rays[..., 0] * depth, camera.position[1] + rays[..., 1] * depth
     gain = np.asarray(feel.light.sky, np.float32) + np.asarray(feel.light.sun, np.float32) * feel.light.to_sun[2]
-    bgr = _sky(rng, rays, feel)
+    bgr: Field = np.empty_like(rays)
+    above = slice(0, int(np.count_nonzero(~ground.all(axis=1))))
+    bgr[above] = _sky(rng, rays[above], feel)
     drivable = np.where(ground, np.uint8(where.base.meaning), np.uint8(0))
-    layer = _ground(camera, where.base, east, north, depth, slice(0, bgr.shape[0]))
-    bgr[ground] = layer[ground] * gain
+    below = slice(int(np.argmax(ground.any(axis=1))), bgr.shape[0])
+    layer = _ground(camera, where.base, east, north, depth, below) * gain
+    np.copyto(bgr[below], layer, where=ground[below][..., None])
     for area in where.areas:
         _lay(bgr, drivable, camera, area.corners, area.ground, (east, north, depth), ground, gain)
     lane = np.where(drivable == UNKNOWN, np.uint8(UNKNOWN), np.uint8(0))
@@ -57,11 +60,14 @@ def backdrop(rng: np.random.Generator, camera: Camera, where: Place, feel: Mood)
     _worn(rng, bgr, ground, east, north)
     for one in _farthest_first(camera, where.walls):
         _stand(bgr, (ground, depth, drivable, lane), camera, one, feel.light, where.indoors)
-    _haze(bgr, ground, depth, feel.light)
+    _haze(bgr, depth, feel.light)
     return Backdrop(bgr, ground, east, north, depth, drivable, lane)
 
 
 def _sky(rng: np.random.Generator, rays: Field, feel: Mood) -> Field:
+    """Return the sky (h,w,3) that rays (h,w,3) meet; from the first row that shows any, down to the last."""
+    if not len(rays):
+        return np.empty_like(rays)
     height = rays[..., 2] / np.linalg.norm(rays, axis=2)
     share = np.clip(height * 2.2, 0, 1)[..., None].astype(np.float32)
     sky = np.asarray(feel.horizon, np.float32) * (1 - share) + np.asarray(feel.zenith, np.float32) * share
@@ -228,9 +234,8 @@ def _reduced(texture: UInt8, matrix: NDArray[np.float64], pixels: Points) -> tup
     return small, matrix @ grow
 
 
-def _haze(bgr: Field, ground: NDArray[np.bool_], depth: Field, light: Light) -> None:
+def _haze(bgr: Field, depth: Field, light: Light) -> None:
     if light.haze_per_m > 0:
         clear = np.exp(-np.minimum(depth, 150.0) * light.haze_per_m).astype(np.float32)[..., None]
         bgr *= clear
         bgr += np.asarray(light.haze, np.float32) * (1 - clear)
-    del ground

@@ -81,20 +81,20 @@ def _exposed(rng: np.random.Generator, picture: Field, feel: Mood) -> Field:
     target = rng.uniform(50, 110) if feel.kind in ("night", "dusk") else rng.uniform(85, 140)
     gain = (target / max(float(picture[::4, ::4].mean()), 4.0)) ** rng.uniform(0.5, 0.95)
     cast = gain * (1 + rng.normal(0, 0.045, 3))
-    picture = picture * cast.astype(np.float32)
+    lift = rng.uniform(5, 45) if rng.random() < 0.1 else 0.0
+    picture = cv2.transform(picture, np.column_stack([np.diag(cast), np.full(3, lift)]))
     if rng.random() < 0.3:
         y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-        picture = picture * (1 - rng.uniform(0.1, 0.4) * (x * x + y * y) / 2)[..., None].astype(np.float32)
-    if rng.random() < 0.1:
-        picture = picture + rng.uniform(5, 45)
-    curve = 255 * (np.linspace(0, 1, 256) ** rng.uniform(0.75, 1.3))
-    bend = rng.uniform(-0.1, 0.45)
-    curve = curve + bend * 40 * np.sin((curve / 255 - 0.5) * 2 * np.pi) * -1 * np.where(bend > 0, -1, 1) * 0.35
-    table = np.clip(curve, 0, 255).astype(np.float32)
-    picture = table[np.clip(picture, 0, 255).astype(np.uint8)]
-    grey = picture @ np.array([0.114, 0.587, 0.299], np.float32)
-    vividness = 0.0 if rng.random() < (0.3 if feel.kind == "night" else 0.03) else rng.uniform(0.5, 1.25)
-    return np.asarray(grey[..., None] + (picture - grey[..., None]) * np.float32(vividness), np.float32)
+        shade = (1 - rng.uniform(0.1, 0.4) * (x * x + y * y) / 2).astype(np.float32)
+        picture = cv2.multiply(picture, cv2.merge([shade] * 3))
+    tones = np.linspace(0, 1, 256)
+    bent = tones ** rng.uniform(0.75, 1.3) - rng.uniform(-0.03, 0.07) * np.sin(2 * np.pi * tones)
+    table = np.clip(bent * 255, 0, 255).astype(np.float32)
+    picture = cv2.LUT(cv2.convertScaleAbs(cv2.max(picture, 0.0)), table)
+    grey_only = rng.random() < (0.3 if feel.kind == "night" else 0.03)
+    vivid = 0.0 if grey_only else rng.uniform(0.5, 1.25)
+    weights = np.tile([0.114, 0.587, 0.299], (3, 1))
+    return np.asarray(cv2.transform(picture, weights * (1 - vivid) + np.eye(3) * vivid), np.float32)
 
 
 def _sharpened(picture: Field, strength: float) -> Field:
@@ -105,14 +105,16 @@ def _noisy(rng: np.random.Generator, picture: Field, feel: Mood) -> Field:
     sigma = rng.gamma(1.6, 1.8) * (2.0 if feel.kind == "night" else 1.0)
     field = _noise_bank()
     height, width = picture.shape[:2]
-    y, x = rng.integers(0, field.shape[0] - 64, 2)
-    rows, columns = (np.arange(y, y + height) % field.shape[0], np.arange(x, x + width) % field.shape[1])
-    grain = field[rows][:, columns]
+    if height > field.shape[0] - 64 or width > field.shape[1] - 64:
+        field = np.tile(field, (height // field.shape[0] + 2, width // field.shape[1] + 2, 1))
+    y, x = int(rng.integers(0, field.shape[0] - height)), int(rng.integers(0, field.shape[1] - width))
+    grain = field[y : y + height, x : x + width]
     if rng.random() < 0.4:
-        grain = cv2.GaussianBlur(grain, (3, 3), 0) * 1.8
-    share = rng.uniform(0.1, 0.5)
-    luma = grain[..., :1] * (1 - share) + grain * share
-    return np.asarray(picture + np.float32(min(sigma, 16.0)) * luma, np.float32)
+        grain = cv2.GaussianBlur(grain, (3, 3), 0) * np.float32(1.8)
+    share, sigma = rng.uniform(0.1, 0.5), min(sigma, 16.0)
+    mix = np.eye(3) * share
+    mix[:, 0] += 1 - share
+    return np.asarray(picture + cv2.transform(grain, mix * sigma), np.float32)
 
 
 @lru_cache(maxsize=1)

@@ -88,10 +88,10 @@ def _picture(
         bgr, things = glowing(rng, bgr, behind, things, feel)
     canvas = cv2.resize(np.clip(bgr, 0, 255).astype(np.uint8), large.size_wh, interpolation=cv2.INTER_LINEAR)
     drawing = draw(large, things, feel.light, rng)
-    shine = colour(canvas, drawing, feel.light)
+    shine = colour(canvas, drawing, feel.light, _FACTOR)
     size = camera.size_wh
     small = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-    picture = photograph(rng, small, cv2.resize(shine, size, interpolation=cv2.INTER_AREA), feel)
+    picture = photograph(rng, small, shine, feel)
     covered = cv2.resize((drawing.numbers > 0).astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
     drivable, lane = behind.drivable.copy(), behind.lane.copy()
     drivable[covered] = np.where(drivable[covered] == 255, 255, 0)
