@@ -28,7 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"capture", "batch", "engine", "track", "rules", "sinks", "record", "web"}),
     frozenset({"analysis", "attributes", "pipeline", "offline", "status", "export", "dataset", "distort"})
     | {"asides", "collect", "evaluate", "explain"},
-    frozenset({"daemon", "benchmark"}),
+    frozenset({"daemon", "benchmark", "train", "compress"}),
     frozenset({"cli", "__main__"}),
 )
 SIBLINGS = LAYERS[2]
@@ -57,7 +57,7 @@ LIBRARIES: dict[str, set[str]] = {
         "cli",
     },
     "openvino": {"engine"},
-    "onnx": {"engine"},
+    "onnx": {"engine", "compress"},
     "onnxruntime": {"engine"},
     "tensorrt": {"engine"},
     "tensorrt_rtx": {"engine"},
@@ -65,7 +65,7 @@ LIBRARIES: dict[str, set[str]] = {
     "pycocotools": {"evaluate"},
     "jinja2": {"evaluate"},
     "scipy": {"track", "engine"},
-    "ruamel": {"config", "engine", "explain", "export"},
+    "ruamel": {"config", "engine", "explain", "export", "train", "compress"},
     "pydantic": {
         "config",
         "units",
@@ -74,7 +74,7 @@ LIBRARIES: dict[str, set[str]] = {
         "track",
         "rules",
         "sinks",
-        "pipeline",
+        "options",
         "export",
         "dataset",
         "train",
@@ -88,8 +88,9 @@ LIBRARIES: dict[str, set[str]] = {
     "rich": {"cli", "engine", "sinks"},
     "ulid": {"pipeline"},
     "captum": {"explain"},
-    "torch": {"explain", "export", "engine"},
-    "torchvision": {"explain", "export"},
+    "torch": {"explain", "export", "engine", "train", "compress"},
+    "torchvision": {"explain", "export", "train", "compress"},
+    "torch_pruning": {"compress"},
     "segmentation_models_pytorch": {"export"},
 }
 EVERYWHERE = {"structlog", "streamvision"}

@@ -145,7 +145,7 @@ class Builder:
         self.failures: list[tuple[str, Exception]] = []
         """The backends that could not be used, and why."""
         self._manifest = manifest
-        self._order = order
+        self._order = for_file(order, manifest)
         self._workshop = workshop
         self._report = report
         self._patient = patient
@@ -210,10 +210,11 @@ class Builder:
         """Return what opens this order's networks on a backend."""
         order = self._order
         plugin = self._workshop.load(backend)
+        fitted = order.numbers == "int8" and not self._manifest.quantised
         return Compiler(
             plugin, order.numbers, validated(plugin, self._options(backend, plugin), f"backend {backend!r}"),
             self._workshop.cache, calibration=order.calibration, max_batch=order.max_batch, force=order.force,
-            only_cached=not self._patient and (backend in self._workshop.slow or order.numbers == "int8"),
+            only_cached=not self._patient and (backend in self._workshop.slow or fitted),
             progress=lambda done: self._report(Step("building", backend, done)),
         )  # fmt: skip
 
@@ -226,7 +227,7 @@ class Builder:
             from streamvision.engine.two_stage import build_two_stage
 
             return build_two_stage(manifest, open_network, decoder_options)
-        compiled = open_network(Network(manifest.name, models.require(manifest), manifest.input))
+        compiled = open_network(_network(manifest))
         return NetworkEngine(manifest, compiled, _decoder(manifest, compiled, decoder_options))
 
     def _try(self, backend: str) -> Engine | None:
@@ -341,6 +342,17 @@ class Builder:
                     f"option {key!r} of backend 'auto': none of {', '.join(names)} has it",
                     remedy=f"known: {', '.join(sorted(known))}",
                 )
+
+
+def for_file(order: Order, manifest: Manifest) -> Order:
+    """Return an order as a model's file can meet it: one that has int8 layers already is not fitted to pictures."""
+    if not manifest.quantised or order.precision not in (AUTO, "int8"):
+        return order
+    return replace(order, precision="int8", calibration=None)
+
+
+def _network(manifest: Manifest) -> Network:
+    return Network(manifest.name, models.require(manifest), manifest.input, quantised=manifest.quantised)
 
 
 def _algorithm(manifest: Manifest, backend: str) -> Engine:

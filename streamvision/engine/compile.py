@@ -172,6 +172,12 @@ class Compiler:
         tensor = isinstance(network.input, TensorInput)
         # Nobody has pictures of what a second stage is given, so its ranges cannot be calibrated.
         precision: Precision = "fp32" if tensor and self.precision == "int8" else self.precision
+        if network.quantised and precision != "int8":
+            raise UsageError(
+                f"this network's file is in int8 already: it cannot be had in {precision}",
+                where=network.model,
+                remedy="choose the precision auto or int8, or take the network from before it was quantised",
+            )
         max_batch = network.max_batch if tensor or self._max_batch is None else self._max_batch
         return replace(network, precision=precision, max_batch=max_batch)
 
@@ -180,7 +186,7 @@ class Compiler:
         plain = asdict(spec) if isinstance(spec, TensorInput) else spec.model_dump(mode="json")
         shown = json.dumps(plain, sort_keys=True)
         parts = {"onnx": sha256_of(network.path), "precision": network.precision, "input": shown}
-        if network.precision == "int8":
+        if network.precision == "int8" and not network.quantised:
             parts["calibration"] = self._calibration_set(network).name
         return parts
 
@@ -238,7 +244,7 @@ class Compiler:
     @contextlib.contextmanager
     def _converted(self, network: Network) -> Iterator[Network]:
         """Give the network with its file in the precision that is wanted; kept in the cache too."""
-        if network.precision not in ("fp16", "int8"):
+        if network.quantised or network.precision not in ("fp16", "int8"):
             yield network
             return
         key = Key(network.model, {**self._source_parts(network), "converted": __version__})

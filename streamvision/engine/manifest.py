@@ -165,6 +165,8 @@ class Manifest(_Part):
     file: ModelFile | None = None
     heads: Heads | None = None
     options: dict[str, Any] = Field(default_factory=dict)
+    quantised: bool = False
+    """Whether the file that sees the picture has int8 layers already, so that nobody quantises it again."""
 
     _path: Path | None = PrivateAttr(default=None)
 
@@ -174,6 +176,8 @@ class Manifest(_Part):
             raise ValueError("a network needs both `decoder` and `file`")
         if self.kind == "network" and self.options:
             raise ValueError("`options` belong to algorithms; a network's go into `decoder`")
+        if self.kind == "motion" and self.quantised:
+            raise ValueError("motion is no network: there is nothing in it that could be `quantised`")
         if self.kind == "motion" and (self.decoder is not None or self.file is not None):
             raise ValueError(f"{self.kind} is no network: `decoder` and `file` have no meaning")
         if self.kind == "two_stage":

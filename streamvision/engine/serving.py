@@ -89,7 +89,7 @@ class Serving:
         self._changing = threading.Lock()
         self._follower: Callable[[Engine], None] = lambda _: None
         self._pictures: StreamPictures | None = None
-        if order.numbers == "int8" and order.calibration is None:
+        if order.numbers == "int8" and order.calibration is None and not manifest.quantised:
             self._pictures = StreamPictures(manifest.input.spec(), told=self._collected)
             order = replace(order, calibration=Calibration(FROM_STREAM, self._pictures.pictures))
         self._order = order

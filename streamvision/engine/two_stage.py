@@ -85,7 +85,8 @@ def _stages(manifest: Manifest, options: TwoStageOptions, open_network: OpenNetw
     if manifest.heads is None:
         raise ManifestError("a two-stage network needs `heads`", where=manifest.name)
     name, heads, classes = manifest.name, manifest.heads, len(manifest.labels) + 1
-    network = open_network(Network(name, models.require(manifest), manifest.input))
+    seeing = Network(name, models.require(manifest), manifest.input, quantised=manifest.quantised)
+    network = open_network(seeing)
     seer = Seer.of(name, network, manifest.input.size)
     if options.regions == "rpn" and not seer.objectness:
         raise mismatch(name, "`regions: rpn` needs a first stage that proposes regions", network)

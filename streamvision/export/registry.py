@@ -68,10 +68,14 @@ def export(request: Request) -> Path:
     Raises `MissingError` without torch, or where weights cannot be downloaded, `UsageError` for weights that do not
     fit.
     """
-    write = _function(EXPORTERS, request.recipe.exporter, "exporter")
-    built = build(request.recipe, request.weights, request.num_classes)
+    return write(request, build(request.recipe, request.weights, request.num_classes))
+
+
+def write(request: Request, built: Built) -> Path:
+    """Write the files and the manifest of a network that was built already; errors as those of `export`."""
+    exporter = _function(EXPORTERS, request.recipe.exporter, "exporter")
     request.out.mkdir(parents=True, exist_ok=True)
-    path: Path = write(request, built)
+    path: Path = exporter(request, built)
     return path
 
 

@@ -13,6 +13,7 @@ from torchvision import models
 from torchvision.models.detection.ssdlite import SSDLiteFeatureExtractorMobileNet, SSDLiteHead
 
 from streamvision.errors import MissingError, UsageError
+from streamvision.export import pruned
 from streamvision.export.recipes import Recipe
 from streamvision.export.registry import Built, Weights
 from streamvision.export.weights import load_state, read_state
@@ -52,7 +53,11 @@ def _random(recipe: Recipe, classes: int) -> Any:
 def _has_full_tail(module: Any, path: Path) -> bool:
     """Tell whether an SSDlite was trained from a backbone of ImageNet's, whose last layers are twice as wide."""
     state = read_state(path)
-    return _AFTER_TAIL in state and state[_AFTER_TAIL].shape[1:2] == (2 * module.state_dict()[_AFTER_TAIL].shape[1],)
+    if _AFTER_TAIL not in state:
+        return False
+    record, shape = pruned.beside(path), state[_AFTER_TAIL].shape
+    unpruned = record.was(_AFTER_TAIL, shape) if record else shape
+    return tuple(unpruned[1:2]) == (2 * module.state_dict()[_AFTER_TAIL].shape[1],)
 
 
 def _put_full_tail(module: Any, classes: int) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from streamvision.errors import UsageError
+from streamvision.export import pruned
 
 _WRAPPERS = ("model", "state_dict")
 """Keys under which training scripts put the state beside the optimiser's."""
@@ -38,9 +39,11 @@ def load_state(module: Any, path: Path, *, classes: int | None = None, optional:
     """Load a state file into a module, strictly.
 
     ``classes`` is how many the module was built for, so that the error can say for how many the file is. Keys that
-    begin with one of ``optional`` may be missing or left over. Raises `UsageError`.
+    begin with one of ``optional`` may be missing or left over. A record of pruning beside the file is followed first.
+    Raises `UsageError`.
     """
     state = read_state(path)
+    pruned.follow(module, path)
     difference = _compare(module.state_dict(), state, optional)
     if difference.any:
         raise _refusal(path, difference, module.state_dict(), state, classes)

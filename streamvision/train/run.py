@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from streamvision.errors import UsageError
-from streamvision.export import registry
+from streamvision.export import pruned, registry
 from streamvision.train import checkpoint, folder, optimiser, weights
 from streamvision.train.checkpoint import At, Parts
 from streamvision.train.data import Batches
@@ -66,23 +66,32 @@ def train(setting: Setting, out: Path, *, resume: bool, reporters: Sequence[Repo
     crew = crew_of()
     device = device_of(setting.recipe.device, crew)
     with connected(crew, device):
-        trainee = begin(setting, device, crew, resume=resume)
+        trainee = begin(setting, device, crew, resume=out if resume else None)
         if crew.leads:
             told(f"begins   with {trainee.begun}")
-        recipe, precision = _settle(trainee)
-        if crew.leads:
-            folder.describe(out, recipe, setting, environment(device, crew, precision))
-            told(folder.plan(recipe, setting, weights.count(trainee.network.module), str(device), crew.size))
-        crew.wait()
-        loop, validation, curves = _loop(trainee, recipe, precision, out, reporters, resume=resume)
-        try:
-            with ending(loop.stop):
-                at = loop.run()
-        finally:
-            if curves is not None:
-                curves.close()
+        loop, validation = learn(trainee, out, resume=resume, reporters=reporters, ending=ending, told=told)
         finished = crew.leads and not loop.stopped
-        return Outcome(at, loop.stopped, _finish(trainee, loop, validation, out) if finished else None)
+        return Outcome(loop.at, loop.stopped, _finish(trainee, loop, validation, out) if finished else None)
+
+
+def learn(trainee: Trainee, out: Path, *, resume: bool, reporters: Sequence[Reporter], ending: Ending,
+          told: Callable[[str], None]) -> tuple[Loop, Validation]:  # fmt: skip
+    """Train what was begun, with checkpoints and best weights in the run folder ``out``; nothing is exported."""
+    crew, setting = trainee.crew, trainee.setting
+    recipe, precision = _settle(trainee)
+    if crew.leads:
+        folder.describe(out, recipe, setting, environment(trainee.device, crew, precision))
+        pruned.keep(trainee.network.module, out)
+        told(folder.plan(recipe, setting, weights.count(trainee.network.module), str(trainee.device), crew.size))
+    crew.wait()
+    loop, validation, curves = _loop(trainee, recipe, precision, out, reporters, resume=resume)
+    try:
+        with ending(loop.stop):
+            loop.run()
+    finally:
+        if curves is not None:
+            curves.close()
+    return loop, validation
 
 
 def device_of(asked: str, crew: Crew) -> torch.device:
@@ -91,14 +100,16 @@ def device_of(asked: str, crew: Crew) -> torch.device:
     return torch.device("cuda", crew.local_rank) if device.type == "cuda" else device
 
 
-def begin(setting: Setting, device: torch.device, crew: Crew, *, resume: bool) -> Trainee:
-    """Return the network with the weights that it begins with, and its batches."""
+def begin(setting: Setting, device: torch.device, crew: Crew, *, resume: Path | None) -> Trainee:
+    """Return the network with the weights that it begins with, and its batches; ``resume``: the run that goes on."""
     recipe, task = setting.recipe, setting.task
     torch.manual_seed(recipe.seed)
     module: Any = registry.build(setting.engine, None, table.classes_of(setting.engine, task)).module
-    begun = (
-        weights.Begun("the last checkpoint", 0, ()) if resume else weights.begin(module, setting.engine, recipe.weights)
-    )
+    if resume is None:
+        begun = weights.begin(module, setting.engine, recipe.weights)
+    else:
+        pruned.follow(module, resume / checkpoint.LAST)
+        begun = weights.Begun("the last checkpoint", 0, ())
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     module.to(device=device, memory_format=layout)
     network = table.adapter(setting.engine, module, task)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from streamvision.errors import MissingError, UsageError
+from streamvision.export import pruned
 from streamvision.export.recipes import Recipe
 from streamvision.export.weights import read_state
 from streamvision.resources import shipped
@@ -56,6 +57,7 @@ def begin(module: nn.Module, recipe: Recipe, weights: str) -> Begun:
         return Begun("random weights", 0, ())
     if weights not in ("DEFAULT", "BACKBONE"):
         path = Path(weights).expanduser()
+        pruned.follow(module, path)
         return fit(module, read_state(path), str(path))
     if _own(recipe).is_file():
         return fit(module, read_state(_own(recipe)), f"the weights of {recipe.name}")

@@ -43,7 +43,8 @@ class TensorInput:
 class Network:
     """A verified network file, what is known of its input, and the numbers to compute with.
 
-    ``max_batch`` is the most that anybody will submit at a time.
+    ``max_batch`` is the most that anybody will submit at a time. The file of a ``quantised`` one has int8 layers
+    already, and is not converted.
     """
 
     model: str
@@ -51,6 +52,7 @@ class Network:
     input: ModelInput | TensorInput
     precision: Precision = "fp32"
     max_batch: int = 16
+    quantised: bool = False
 
     def check_input(self, name: str, shape: Sequence[int | None], dtype: str) -> None:
         """Compare the network's own input with what is said of it; None fits anything. Raises `ManifestError`."""
