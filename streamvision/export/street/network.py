@@ -128,7 +128,7 @@ class _Conv(nn.Module):
     def __init__(self, wide: int, out: int, kernel: int = 1, stride: int = 1) -> None:
         super().__init__()
         self.conv = nn.Conv2d(wide, out, kernel, stride, kernel // 2, bias=False)
-        self.bn = nn.BatchNorm2d(out, eps=1e-3, momentum=0.03)
+        self.bn = nn.BatchNorm2d(out, eps=1e-3)
         self.act = nn.Hardswish(inplace=True)
 
     def forward(self, x: Tensor) -> Tensor:
