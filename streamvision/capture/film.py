@@ -26,7 +26,7 @@ _LIVE = {"flush_packets": "1", "live": "1", "cluster_time_limit": "0"}
 
 @dataclass(frozen=True, slots=True)
 class FilmSpec:
-    """What is filmed: the world of which seed, how large (even sides), how many pictures a second, from which moment on."""
+    """What is filmed: the world of which seed, how large (even sides), how many pictures a second, from when on."""
 
     seed: int = 1
     size_wh: tuple[int, int] = (960, 540)

@@ -57,8 +57,8 @@ def _headlights(scene: Scene, canvas: Field, depth: Field) -> None:
     across = (np.arange(width, dtype=np.float32) - width / 2)[None, :] / scene.camera.focal_px
     above = (np.arange(height, dtype=np.float32) - height / 2 - horizon(scene.camera))[:, None] / scene.camera.focal_px
     cone = np.exp(-((across / 0.45) ** 2)) * np.clip(1.1 + above * 14, 0.05, 1)
-    reach = np.clip(depth / 5, 0, 1) ** 1.5 / (1 + (np.minimum(depth, 500) / 17) ** 2)
-    power = np.float32(9.0 * scene.air.headlights) * cone * reach
+    reach = np.clip(depth / 5, 0, 1) ** 1.5 / (1 + (np.minimum(depth, 500) / 22) ** 2)
+    power = np.float32(15.0 * scene.air.headlights) * cone * reach
     canvas *= 1 + power[..., None] * np.array([0.86, 0.97, 1.0], np.float32)
 
 
@@ -142,7 +142,7 @@ def _noise_of(height: int, width: int, half_sigma: int) -> NDArray[np.int16]:
 
 
 def _exposure(canvas: Field, target: float) -> float:
-    """Return the gain of an automatic exposure that looks mostly at the road: its mean goes most of the way to a target."""
+    """Return the gain of an automatic exposure that looks mostly at the road: its mean comes near a target."""
     mean = float(canvas[canvas.shape[0] * 2 // 5 :: 4, ::4].mean())
     return float(np.clip((target / max(mean, 1.0)) ** 0.75, 0.35, 2.6))
 

@@ -42,7 +42,7 @@ def paint_cabin(picture: UInt8, mask: UInt8, scene: Scene, rng: np.random.Genera
         canvas = _reflected(canvas, cabin.reflection, rng)
     if not mask.any():
         return canvas
-    height, width = mask.shape
+    height = mask.shape[0]
     lift = np.clip((np.arange(height, dtype=np.float32) / height - (1 - cabin.bonnet)) / max(cabin.bonnet, 0.05), 0, 1)
     gain = np.asarray(scene.light.sky) + 0.5 * np.asarray(scene.light.sun)
     shine = np.asarray(scene.light.above, np.float32) * np.float32(0.25)

@@ -198,7 +198,7 @@ def _worn(road: Road, where: Lie, wear: float) -> Field | float:
         return 1.0
     spots = on_ground(grain(), where, road.offset_m, 14, 9) * np.float32(0.35)
     spots += on_ground(blotches(), where, road.offset_m, 4, 4) * np.float32(0.4)
-    return np.clip(1.25 - 1.3 * wear + spots * min(1.0, 2 * wear), 0, 1).astype(np.float32)
+    return np.asarray(np.clip(1.25 - 1.3 * wear + spots * min(1.0, 2 * wear), 0, 1), np.float32)
 
 
 def _marks(camera: Camera, road: Road, where: Lie) -> list[tuple[tuple[float, float, float], float, Field]]:
@@ -215,7 +215,7 @@ def _marks(camera: Camera, road: Road, where: Lie) -> list[tuple[tuple[float, fl
         layer = groups.setdefault((mark.ink, mark.wear), np.zeros(where.d.shape, np.uint8))
         fixed = np.round((pixels - [0.5, 0.5 + where.top]) * 16).astype(np.int32)
         cv2.fillPoly(layer, [fixed], 255, cv2.LINE_AA, 4)
-    return [(ink, wear, layer / np.float32(255)) for (ink, wear), layer in groups.items()]
+    return [(ink, wear, np.asarray(layer / np.float32(255), np.float32)) for (ink, wear), layer in groups.items()]
 
 
 def _dense(corners: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""A drive at any time as a scene and as a picture: one road through woods and a town, with a lead vehicle and traffic."""
+"""A drive at any time as a scene and as a picture: one road through woods and towns, with a lead and traffic."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import cv2
 import numpy as np
 
 from streamvision.capture.drawn import Drawn
-from streamvision.capture.drawn.camera import Camera, Points
-from streamvision.capture.drawn.figures import any_figure
+from streamvision.capture.drawn.camera import Camera
 from streamvision.capture.drawn.painter import Thing
 from streamvision.capture.drawn.parts import Figure
 from streamvision.capture.drive.cards import Card
 from streamvision.capture.drive.mood import Mood, mood
-from streamvision.capture.drive.populate import put
+from streamvision.capture.drive.populate import moving, put
 from streamvision.capture.drive.props import prop
 from streamvision.capture.drive.render import render
 from streamvision.capture.drive.road import Band, Line, Mark, Road, Way
@@ -140,12 +139,7 @@ def _hour(seed: int) -> Mood:
 
 def figure_of(actor: Actor) -> Figure:
     """Return an actor's body, not yet on the road."""
-    return any_figure_number(actor.name, actor.figure)
-
-
-def any_figure_number(name: str, number: int) -> Figure:
-    """Return the figure of a class that belongs to a number."""
-    return any_figure(name, np.random.default_rng(number))
+    return moving(actor.name, np.random.default_rng(actor.figure))
 
 
 def _thing(way: Way, actor: Actor) -> Thing:

@@ -27,13 +27,14 @@ class Mood:
 def mood(rng: np.random.Generator, kind: str | None = None, lit: bool = True, town: bool = False) -> Mood:
     """Draw the light and the weather."""
     kind = kind or str(rng.choice(KINDS, p=_SHARES))
+    lamplight = float(rng.uniform(1.2, 3.0)) if town and kind == "night" else 1.0
     sun = _sun(rng, kind)
     zenith, near = _colours(rng, kind)
     haze = tuple(float(channel) for channel in np.array(near) * rng.uniform(0.82, 0.98))
     light = Light(
         to_sun=sun,
         sun=_scaled((0.46, 0.50, 0.53), _SUN[kind] * rng.uniform(0.75, 1.15)),
-        sky=_scaled((0.60, 0.57, 0.54), _SKY[kind] * rng.uniform(0.85, 1.12)),
+        sky=_scaled((0.60, 0.57, 0.54), _SKY[kind] * rng.uniform(0.85, 1.12) * lamplight),
         above=_scaled(zenith, 0.9),
         below=_scaled((80.0, 82.0, 86.0), max(_SKY[kind], 0.08)),
         lamps=_LAMPS[kind] if lit else 0.2,
@@ -86,8 +87,9 @@ def _colours(rng: np.random.Generator, kind: str) -> tuple[BGR, BGR]:
 def _sky(
     rng: np.random.Generator, kind: str, zenith: BGR, near: BGR, sun: tuple[float, float, float], town: bool
 ) -> Sky:
-    clouds = {"clear": rng.choice([0.0, 0.0, 0.25, 0.4]), "bright": rng.uniform(0.4, 0.75), "dusk": rng.uniform(0.2, 0.7),
-              "overcast": rng.uniform(0.75, 1.0), "rain": rng.uniform(0.8, 1.0)}.get(kind, 0.0)  # fmt: skip
+    clouds = {"clear": rng.choice([0.0, 0.0, 0.25, 0.4]), "bright": rng.uniform(0.4, 0.75),
+              "dusk": rng.uniform(0.2, 0.7), "overcast": rng.uniform(0.75, 1.0),
+              "rain": rng.uniform(0.8, 1.0)}.get(kind, 0.0)  # fmt: skip
     ink = {"dusk": (120.0, 125.0, 165.0), "overcast": _scaled(near, 0.93), "rain": _scaled(near, 0.86)}.get(
         kind, (250.0, 247.0, 243.0)
     )
@@ -106,7 +108,7 @@ def _skylines(rng: np.random.Generator, town: bool) -> tuple[Skyline, ...]:
         ink = (70.0 * rng.uniform(0.5, 1.3), 120.0 * rng.uniform(0.7, 1.2), 110.0 * rng.uniform(0.6, 1.4))
         lines.append(_line(rng, (0.015, 0.05), 0.6, ink, "hills", rng.uniform(400, 1200)))
     if rng.random() < (0.75 if town else 0.2):
-        lines.append(_line(rng, (0.04, 0.12), 0.7, _scaled((150.0, 155.0, 160.0), rng.uniform(0.5, 1.1)), "town",
+        lines.append(_line(rng, (0.03, 0.09), 0.7, _scaled((150.0, 155.0, 160.0), rng.uniform(0.5, 1.1)), "town",
                            rng.uniform(200, 900)))  # fmt: skip
     if rng.random() < 0.7:
         ink = (44.0 * rng.uniform(0.6, 1.4), 74.0 * rng.uniform(0.7, 1.3), 62.0 * rng.uniform(0.6, 1.6))

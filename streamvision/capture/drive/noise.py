@@ -55,7 +55,7 @@ def leaves() -> NDArray[np.float32]:
     """Return the light under a tree: 1 in the shade, 0 where the sun comes through."""
     rng = np.random.default_rng(14)
     field = _wrapped(rng, 3.0) * 0.8 + _wrapped(rng, 14.0)
-    return np.clip(field * 1.6 + 0.7, 0, 1).astype(np.float32)
+    return np.asarray(np.clip(field * 1.6 + 0.7, 0, 1), np.float32)
 
 
 def sample(tile: NDArray[np.float32], u: NDArray[np.float32], v: NDArray[np.float32]) -> NDArray[np.float32]:

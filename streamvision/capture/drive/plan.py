@@ -176,7 +176,8 @@ def _country(rng: np.random.Generator) -> Plan:
     sand = float(rng.uniform(0.2, 1.5))
     bands = _bands(
         (left - border - sand, "grass", grass, False), (left - border, "gravel", strip, False),
-        (right + border, "asphalt", road, True), (right + border + sand, "gravel", strip, False), (400, "grass", grass, False),
+        (right + border, "asphalt", road, True), (right + border + sand, "gravel", strip, False),
+        (400, "grass", grass, False),
     )  # fmt: skip
     lines = _middle(rng, -0.5 * width)
     if rng.random() < 0.65:
@@ -287,8 +288,10 @@ def _crossing(rng: np.random.Generator, corner_m: float) -> Crossing:
     return Crossing(near, near + float(rng.uniform(6, 18)), float(rng.uniform(0.5, 1.3) * corner_m))
 
 
-def _street_marks(rng: np.random.Generator, lanes: list[Lane], left: float, right: float, own_right: float, first: float,
-                  crossings: tuple[Crossing, ...]) -> tuple[Mark, ...]:  # fmt: skip
+def _street_marks(
+    rng: np.random.Generator, lanes: list[Lane], left: float, right: float, own_right: float, first: float,
+    crossings: tuple[Crossing, ...],
+) -> tuple[Mark, ...]:  # fmt: skip
     ink, wear = _white(rng), _wear(rng) * 0.8
     marks: list[Mark] = []
     at = crossings[0].near - crossings[0].corner_m if crossings else float(rng.uniform(6, 45))
@@ -311,7 +314,7 @@ def _street_marks(rng: np.random.Generator, lanes: list[Lane], left: float, righ
 
 def _hatched(crossing: Crossing, left: float, right: float, ink: Ink, wear: float) -> list[Mark]:
     """Return the yellow box of a junction that must be kept free."""
-    long, thick = crossing.far - crossing.near, 0.14
+    long, aside = crossing.far - crossing.near, np.array([0, 0.14])
     marks = []
     for d in np.arange(left - long, right + long, 1.6):
         for way in (1, -1):
@@ -319,7 +322,7 @@ def _hatched(crossing: Crossing, left: float, right: float, ink: Ink, wear: floa
             share = np.clip(((left - d) * way / long, (right - d) * way / long), 0, 1)
             a, b = (ends[0] + (ends[1] - ends[0]) * each for each in sorted(share))
             if b[0] - a[0] > 0.3:
-                marks.append(Mark(np.array([a, b, b + [0, thick], a + [0, thick]]), ink, wear))
+                marks.append(Mark(np.array([a, b, b + aside, a + aside]), ink, wear))
     return marks
 
 
@@ -335,7 +338,8 @@ _TURN = np.array([(0, -0.08), (2.4, -0.08), (3.0, 0.25), (3.0, 0.1), (3.6, 0.75)
 def arrow(rng: np.random.Generator, s: float, d: float, ink: Ink, wear: float) -> list[Mark]:
     """Return an arrow on a lane: ahead, to a side, or both."""
     shapes = [(_STRAIGHT,), (_TURN,), (_TURN * [1, -1],), (_STRAIGHT, _TURN), (_STRAIGHT, _TURN * [1, -1])]
-    return [Mark(shape + [s, d], ink, wear) for shape in shapes[rng.integers(len(shapes))]]
+    place = np.array([s, d])
+    return [Mark(shape + place, ink, wear) for shape in shapes[rng.integers(len(shapes))]]
 
 
 def _lane(rng: np.random.Generator) -> Plan:
@@ -349,10 +353,12 @@ def _lane(rng: np.random.Generator) -> Plan:
     grass = _grass(rng)
     left, right = -half - aside, half - aside
     lanes = (Lane(0.0, 2 * half, 1), Lane(-aside - half * 0.5, half, -1))
-    bands = _bands((left - 0.8, "grass", grass, False), (left, "earth", _earth(rng), False), (right, surface, ink, True),
-                   (right + 0.8, "earth", _earth(rng), False), (400, "grass", grass, False))  # fmt: skip
-    return Plan("lane", lanes, left, right, bands, (), (), (), (), left - rng.uniform(0.6, 4), right + rng.uniform(0.6, 4),
-                _roadside_barriers(rng, left - 0.5, right + 0.5), float(rng.uniform(0.05, 0.35)))  # fmt: skip
+    bands = _bands((left - 0.8, "grass", grass, False), (left, "earth", _earth(rng), False),
+                   (right, surface, ink, True), (right + 0.8, "earth", _earth(rng), False),
+                   (400, "grass", grass, False))  # fmt: skip
+    return Plan("lane", lanes, left, right, bands, (), (), (), (), left - rng.uniform(0.6, 4),
+                right + rng.uniform(0.6, 4), _roadside_barriers(rng, left - 0.5, right + 0.5),
+                float(rng.uniform(0.05, 0.35)))  # fmt: skip
 
 
 def _mixed(rng: np.random.Generator) -> Plan:

@@ -71,7 +71,7 @@ def _branches(rng: np.random.Generator, picture: NDArray[np.float32], alpha: NDA
     while todo:
         start, angle, length, thick, left = todo.pop()
         end = start + length * np.array([np.cos(angle), np.sin(angle)])
-        ends = [tuple(np.int32(point * 16).tolist()) for point in (start, end)]
+        ends = np.round(np.stack([start, end]) * 16).astype(int).tolist()
         cv2.line(picture, ends[0], ends[1], (ink * rng.uniform(0.8, 1.2)).tolist(), max(1, round(thick)), cv2.LINE_8, 4)
         cv2.line(alpha, ends[0], ends[1], 255, max(1, round(thick)), cv2.LINE_8, 4)
         if left:
@@ -116,7 +116,7 @@ def _palm(rng: np.random.Generator, picture: NDArray[np.float32], alpha: NDArray
           bark: NDArray[np.float64]) -> None:  # fmt: skip
     top = np.array([_SIDE * rng.uniform(0.45, 0.55), _SIDE * 0.24])
     for canvas, ink in ((picture, bark.tolist()), (alpha, (255,))):
-        cv2.line(canvas, (_SIDE // 2, _SIDE - 1), tuple(np.int32(top).tolist()), ink, 5)
+        cv2.line(canvas, (_SIDE // 2, _SIDE - 1), top.astype(int).tolist(), ink, 5)
     for angle in np.linspace(0, 2 * np.pi, 15):
         at = np.linspace(0, 1, 8)
         bend = np.stack([np.cos(angle) * at, np.sin(angle) * 0.5 * at + 0.55 * at**2 - 0.25 * at], axis=1)

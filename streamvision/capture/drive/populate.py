@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 
 from streamvision.capture.drawn.figures import any_figure
 from streamvision.capture.drawn.painter import Thing
 from streamvision.capture.drawn.parts import Figure
+from streamvision.capture.drawn.riders import bicycle, motorcycle
 from streamvision.capture.drive.plan import Lane, Plan
 from streamvision.capture.drive.props import bridge, gantry, prop
 from streamvision.capture.drive.road import Way
@@ -22,7 +24,23 @@ _SHARES = {
 }  # fmt: skip
 _FAR_M = 130.0
 _AHEAD, _TOWARDS = np.pi / 2, -np.pi / 2
+_RIDDEN = 300
+"""How many different bicycles and motorcycles with riders there are."""
 _SIGN, _LIGHT = "traffic sign", "traffic light"
+
+
+@lru_cache(maxsize=1024)
+def ridden(name: str, number: int) -> Figure:
+    """Return one of the bicycles or motorcycles that somebody rides."""
+    rng = np.random.default_rng([62, number])
+    return bicycle(rng, ridden=True) if name == "bicycle" else motorcycle(rng, ridden=True)
+
+
+def moving(name: str, rng: np.random.Generator) -> Figure:
+    """Return any figure of a class as it is met on the road: nothing with two wheels goes by itself."""
+    if name in ("bicycle", "motorcycle"):
+        return ridden(name, int(rng.integers(_RIDDEN)))
+    return any_figure(name, rng)
 
 
 def put(way: Way, figure: Figure, s: float, d: float, turn: float = _AHEAD, up: float = 0.0) -> Figure:
@@ -73,7 +91,7 @@ def populate(rng: np.random.Generator, plan: Plan, way: Way) -> list[Thing]:
 
 def _vehicle(cast: Cast, shares: tuple[float, ...]) -> tuple[str, Figure]:
     name = str(cast.rng.choice(_TRAFFIC, p=shares))
-    return name, any_figure(name, cast.rng)
+    return name, moving(name, cast.rng)
 
 
 def _drive(cast: Cast, lane: Lane, density: float) -> None:
@@ -98,7 +116,7 @@ def _park(cast: Cast, lane: Lane) -> None:
     rng = cast.rng
     s, full = float(rng.uniform(-2, 10)), float(rng.uniform(0.2, 0.95))
     turn = _AHEAD if lane.d * cast.plan.hand > 0 or rng.random() < 0.4 else _TOWARDS
-    gap = [crossing for crossing in cast.plan.crossings]
+    gap = cast.plan.crossings
     while s < 90:
         figure = any_figure("car" if rng.random() < 0.9 else "truck", rng)
         long = float(figure.size_m[0])
@@ -122,7 +140,7 @@ def _aside(cast: Cast, density: float) -> None:
         inward = -np.sign(edge)
         d = edge + inward * float(rng.uniform(0.4, 3.5 if mixed else 1.1))
         s = float(rng.uniform(4, 60))
-        figure = any_figure(name, rng)
+        figure = moving(name, rng)
         if cast.free(s, d, 2.4, 1.0):
             cast.add(name, figure, s, d, (_AHEAD if own else _TOWARDS) + float(rng.normal(0, 0.12)))
 
@@ -155,7 +173,7 @@ def _crossers(cast: Cast) -> None:
         s, d = at + float(rng.normal(0, 0.7)), float(rng.uniform(plan.left, plan.right))
         if s > 3.5 and cast.free(s, d, 0.8, 0.8):
             name = "person" if rng.random() < 0.9 else "bicycle"
-            cast.add(name, any_figure(name, rng), s, d, float(rng.choice([0.0, np.pi])) + float(rng.normal(0, 0.2)))
+            cast.add(name, moving(name, rng), s, d, float(rng.choice([0.0, np.pi])) + float(rng.normal(0, 0.2)))
 
 
 def _signals(cast: Cast) -> None:
@@ -173,7 +191,7 @@ def _signals(cast: Cast) -> None:
         cast.add(
             _SIGN, any_figure(_SIGN, rng).sized(size), float(rng.uniform(7, 70)), d, turn + float(rng.normal(0, 0.1))
         )
-    if plan.crossings and rng.random() < 0.7 or plan.kind in ("city", "avenue") and rng.random() < 0.25:
+    if (plan.crossings and rng.random() < 0.7) or (plan.kind in ("city", "avenue") and rng.random() < 0.25):
         near = plan.crossings[0].near - plan.crossings[0].corner_m if plan.crossings else float(rng.uniform(10, 60))
         far = plan.crossings[0].far if plan.crossings else near + 12
         for s, d in (

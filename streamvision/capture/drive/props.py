@@ -30,7 +30,8 @@ def _lamp(rng: np.random.Generator) -> list[list[Part]]:
         np.array([(reach - 0.3, -0.1, tall + 0.04), (reach - 0.3, 0.1, tall + 0.04), (reach + 0.3, 0.1, tall + 0.04),
                   (reach + 0.3, -0.1, tall + 0.04)]), (160.0, 215.0, 250.0), Stuff.LAMP, (), True, 1.0)  # fmt: skip
     return [[limb((0, 0, 0), (0, 0, tall), (0.1, 0.055), _STEEL, Stuff.METAL)],
-            [limb((0, 0, tall), (reach, 0, tall + 0.12), (0.055, 0.045), _STEEL, Stuff.METAL)], [*head, shine]]  # fmt: skip
+            [limb((0, 0, tall), (reach, 0, tall + 0.12), (0.055, 0.045), _STEEL, Stuff.METAL)],
+            [*head, shine]]  # fmt: skip
 
 
 def _pole(rng: np.random.Generator) -> list[list[Part]]:
@@ -75,8 +76,8 @@ def gantry(rng: np.random.Generator, left: float, right: float) -> list[Figure]:
     """Return the frame of a gantry over d from left to right, then its signs (of a class); they look along +x."""
     z, post = float(rng.uniform(5.4, 6.2)), (150.0, 150.0, 148.0)
     frame = [[limb((0.3, -d, 0), (0.3, -d, z + 1.6), (0.18, 0.16), post, Stuff.METAL)] for d in (left, right)]
-    for up in (0.4, 1.4):
-        frame.append([limb((0.3, -left, z + up), (0.3, -right, z + up), (0.12, 0.12), post, Stuff.METAL)])
+    beams = ((0.3, -left, z + 0.4), (0.3, -right, z + 0.4)), ((0.3, -left, z + 1.4), (0.3, -right, z + 1.4))
+    frame += [[limb(start, end, (0.12, 0.12), post, Stuff.METAL)] for start, end in beams]
     ink = ((120.0, 70.0, 20.0), (70.0, 110.0, 20.0))[int(rng.integers(2))]
     plates = []
     at = left + 0.8

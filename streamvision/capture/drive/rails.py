@@ -1,4 +1,4 @@
-"""Barriers beside a road as flat pictures: steel rail, concrete wall, fence, railing, kerb stones, arches of a bridge."""
+"""Barriers beside a road as flat pictures: steel rail, concrete, fence, railing, brick wall, striped blocks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from streamvision.capture.drive.noise import TILE, blotches, grain
 from streamvision.types import UInt8
 
 _TALL = 64
-STEEL, CONCRETE, FENCE, RAILING, WALL, STRIPED = range(6)
 
 
 def rail(variant: int) -> UInt8:

@@ -30,8 +30,9 @@ class Shade:
 class Air:
     """What lies between the road and the picture.
 
-    metered: the brightness that the automatic exposure aims at (0-255); gain and gamma of the exposure, BGR gains of the white balance, saturation, contrast; noise and blur in pixels of
-    a 640 wide picture; rain 0..1 (streaks and drops), wet 0..1 (how much the road mirrors), headlights 0..1.
+    metered: the brightness that the automatic exposure aims at (0-255); gain and gamma of the exposure, BGR gains of
+    the white balance, saturation, contrast; noise (0-255) and blur in pixels of a 640 wide picture; rain 0..1
+    (streaks and drops), wet 0..1 (how much the road mirrors), headlights 0..1.
     """
 
     metered: float = 100.0

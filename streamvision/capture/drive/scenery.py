@@ -89,7 +89,7 @@ def trees(
     rng: np.random.Generator, way: Way, side: int, d: float, span: tuple[float, float], step_m: float
 ) -> list[Card]:
     """Return trees and bushes along a verge, in one or several rows."""
-    cards = []
+    cards: list[Card] = []
     kinds = rng.integers(0, 60, int(rng.integers(2, 6)))
     tall, depth = float(rng.uniform(3.5, 13)), float(rng.exponential(6))
     s = span[0] + float(rng.uniform(2, 2 + step_m))

@@ -68,11 +68,12 @@ def _cards(scene: Scene, where: Lie, direct: Field) -> None:
 
 
 def _sheet(card: Card) -> NDArray[np.float64]:
-    return np.concatenate([card.foot, card.foot[::-1] + [0, 0, card.height_m * 0.9]])
+    lift = np.array([0, 0, card.height_m * 0.9])
+    return np.concatenate([card.foot, card.foot[::-1] + lift])
 
 
 def _crown(card: Card) -> NDArray[np.float64]:
-    centre = card.foot.mean(axis=0) + [0, 0, card.height_m * 0.62]
+    centre = card.foot.mean(axis=0) + np.array([0, 0, card.height_m * 0.62])
     angles = np.linspace(0, 2 * np.pi, 10, endpoint=False)
     radius = card.height_m * 0.27
     ring = np.stack([np.cos(angles), np.sin(angles), 0.4 * np.sin(angles + 1)], axis=1) * radius

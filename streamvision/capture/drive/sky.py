@@ -66,7 +66,7 @@ def paint_sky(camera: Camera, sky: Sky, light: Light, rows: int, heading: float 
 
 def _clouds(part: Field, sky: Sky, azimuth: Field, elevation: Field) -> None:
     """Lay clouds on a plane overhead: small and dense towards the horizon."""
-    flat = 1 / (np.maximum(elevation, 0) + np.float32(0.14))
+    flat = np.asarray(1 / (np.maximum(elevation, 0) + 0.14), np.float32)
     u, v = azimuth * flat * 22 + np.float32(sky.turn), flat * 34 + np.float32(sky.turn * 0.37)
     field = sample(blotches(), u, v) + 0.35 * sample(grain(), u * 2.2, v * 2.2)
     cover = np.clip((field + (sky.clouds - 0.5) * 4.4) * 0.75, 0, 1)
@@ -85,6 +85,9 @@ def _skyline(part: Field, line: Skyline, azimuth: Field, elevation: Field, light
     rough = 0.5 if line.kind == "wood" else 0.12
     tone = 1 + rough * 0.5 * sample(blotches(), azimuth * 300, elevation * 500)
     tone += rough * 0.4 * sample(grain(), azimuth * 300, elevation * 300)
+    if line.kind == "town":
+        grid = (azimuth * 150) % 1 < 0.55, (elevation * 170) % 1 < 0.5
+        tone -= 0.14 * (grid[0] & grid[1])
     gain = np.asarray(light.sky, np.float32) + np.float32(0.6) * np.asarray(light.sun, np.float32)
     colour = np.asarray(line.ink, np.float32) * gain * np.clip(tone, 0.3, 1.8)[..., None]
     clear = np.float32(np.exp(-line.distance_m * max(light.haze_per_m, 4e-4)))

@@ -1,4 +1,4 @@
-"""The drive's truth: what a perfect observer sees, where the own lane lies, how far and how soon the lead vehicle is."""
+"""The drive's truth: what a perfect observer sees, where the own lane lies, how far and how soon the lead is."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from streamvision.capture.drawn.camera import NEAR_M, Points
-from streamvision.capture.drive.journey import LINES, OWN_LINES, Painter, camera_at, road_at
+from streamvision.capture.drive.journey import OWN_LINES, Painter, camera_at, road_at
 from streamvision.capture.drive.road import Line
 from streamvision.capture.drive.world import LANE_M, Drive, lead_gap
 
 
 @dataclass(frozen=True, slots=True)
 class DriveBox:
-    """One thing in the picture: xyxy px clipped to it, the share of its pixels inside the picture that nothing hides."""
+    """One thing in the picture: xyxy px clipped to it, the share of its pixels in the picture that nothing hides."""
 
     id: int
     kind: str
@@ -83,6 +83,3 @@ class DriveTruth:
         distance = lead_gap(self._drive, t_s)
         closing = (lead_gap(self._drive, t_s - 0.01) - lead_gap(self._drive, t_s + 0.01)) / 0.02
         return Lead(1, distance, closing, distance / closing if closing > 1e-6 else np.inf)
-
-
-__all__ = ["LINES", "DriveBox", "DriveTruth", "Lead"]
