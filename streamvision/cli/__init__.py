@@ -14,6 +14,7 @@ from streamvision import __version__
 from streamvision.cli import (
     bench,
     check,
+    collect,
     data,
     demo,
     detect,
