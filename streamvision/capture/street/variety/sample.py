@@ -42,26 +42,29 @@ def street_sample(seed: int, index: int, size_wh: tuple[int, int]) -> Drawn:
 
 def _camera(rng: np.random.Generator, size_wh: tuple[int, int]) -> Camera:
     """Return a camera that looks at (0, 0) or past it: from a door frame to a mast, wide or far, flat or steep."""
-    height = float(np.exp(rng.uniform(np.log(1.6), np.log(15))))
-    away = (
-        float(np.exp(rng.uniform(np.log(2.5), np.log(45)))) if rng.random() < 0.75 else height * rng.uniform(0.1, 1.2)
-    )
-    away = max(away, 1.0)
+    height = _between(rng, 1.6, 15)
+    away = _between(rng, 3.0, 45) if rng.random() < 0.75 else height * float(rng.uniform(0.1, 1.2))
     pitch = float(np.arctan2(height - rng.uniform(0, 1.2), away))
     yaw = float(rng.uniform(0, 2 * np.pi))
     look = rng.normal(0, 3.0, 2)
     position = (look[0] - away * np.sin(yaw), look[1] - away * np.cos(yaw), height)
-    view = np.deg2rad(np.exp(rng.uniform(np.log(16), np.log(100))))
+    seen_m = _between(rng, 5.0, 60)
+    view = np.clip(2 * np.arctan(seen_m / 2 / np.hypot(away, height)), np.deg2rad(16), np.deg2rad(98))
     focal = size_wh[0] / 2 / np.tan(view / 2)
     roll = float(np.deg2rad(rng.normal(0, 1.5)))
     return Camera(size_wh, (float(position[0]), float(position[1]), height), yaw, pitch, float(focal), roll)
+
+
+def _between(rng: np.random.Generator, low: float, high: float) -> float:
+    """Return something between two values, as often in each doubling."""
+    return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def _things(rng: np.random.Generator, camera: Camera, where: Place) -> list[Thing]:
     crowd = Crowd(rng, camera, where)
     if rng.random() < 0.2:
         _close_up(rng, camera, crowd)
-    crowd.fill(int(rng.choice([rng.integers(0, 6), rng.integers(5, 25), rng.integers(25, 80)], p=[0.25, 0.45, 0.3])))
+    crowd.fill(int(rng.choice([rng.integers(2, 8), rng.integers(8, 30), rng.integers(30, 90)], p=[0.22, 0.46, 0.32])))
     return crowd.things
 
 
