@@ -56,7 +56,7 @@ def check(
     if as_json:
         typer.echo(json.dumps(_as_json(report), indent=2))
     else:
-        _print(report)
+        show(report)
     if not report.usable:
         raise typer.Exit(2)
 
@@ -142,7 +142,7 @@ def _as_json(report: Report) -> dict[str, Any]:
     return {"usable": report.usable, "sets": sets, "findings": found}
 
 
-def _print(report: Report) -> None:
+def show(report: Report) -> None:
     """Print a line about each set, and the findings as a table."""
     from rich.console import Console
     from rich.table import Table
