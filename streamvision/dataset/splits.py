@@ -21,8 +21,11 @@ def split(dataset: Dataset, share: float, seed: int = 0) -> tuple[Dataset, Datas
     wanted = share * len(dataset)
     taken = np.zeros(len(groups), np.bool_)
     for group in np.random.default_rng(seed).permutation(len(groups)):
-        room = wanted - sizes[taken].sum()
-        taken[group] = room > 0 and sizes[group] - room <= room  # taken where that ends nearer to what is wanted
+        taken[group] = sizes[taken].sum() + sizes[group] <= wanted
+    room = wanted - sizes[taken].sum()
+    over = np.where(taken, np.inf, sizes - room)
+    if len(over) and over.min() < room:  # one group more ends nearer to what is wanted
+        taken[int(over.argmin())] = True
     second = taken[member]
     if not 0 < share < 1 or second.all() or not second.any():
         raise UsageError(

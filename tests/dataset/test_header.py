@@ -48,7 +48,8 @@ def test_a_jpeg_may_be_decoded_smaller_but_never_below_what_is_asked(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"\xff\xd8", b"\xff\xd8\xff\xe0\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF0000WEBPVP8 ", b"GIF89a", b"x" * 99]
+    "data",
+    [b"", b"\xff\xd8", b"\xff\xd8\xff\xe0\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF0000WEBPVP8 ", b"GIF89a", b"x" * 99],
 )  # fmt: skip
 def test_what_is_no_picture_has_no_header(tmp_path: Path, data: bytes):
     file = tmp_path / "x.jpg"

@@ -129,9 +129,8 @@ def _add_objects(sample: Sample, stored: Stored, matrix: Matrix, window: Window,
     objects = stored.objects
     assert objects is not None
     whole = box_map(objects.xyxy, matrix)
-    seen = np.concatenate(
-        [whole[:, :2].clip(window[:2], window[2:]), whole[:, 2:].clip(window[:2], window[2:])], axis=1
-    )
+    low, high = (np.array(corner * 2, np.float32) for corner in (window[:2], window[2:]))
+    seen = whole.clip(low, high)
     share = _areas(seen) / np.maximum(_areas(whole), 1e-9)
     there = (share > _TRACE) & ((seen[:, 2:] - seen[:, :2]).min(1) >= MIN_SIDE_PX)
     rows = np.flatnonzero(there)
