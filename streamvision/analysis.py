@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 import numpy as np
 import structlog
 
+from streamvision.asides import Aside
 from streamvision.attributes import Attributes
 from streamvision.capture.stream import StateChange
 from streamvision.channel import Channel, Closed
@@ -157,8 +158,12 @@ class AnalysisStage:
         publish: Callable[[Frame, Analysis], None],
         clock: Clock,
         beat: Callable[[str], None],
+        asides: Sequence[Aside] = (),
     ) -> None:
-        """``append`` stores events (it may block); ``publish`` shows a picture to whoever watches (it must not)."""
+        """``append`` stores events (it may block); ``publish`` shows a picture to whoever watches (it must not).
+
+        ``asides`` see every picture with its events before these are stored.
+        """
         self.crashed: BaseException | None = None
         self.input = Channel[Sequence[Inferred] | StreamOver](8)
         self._analysers = analysers
@@ -166,6 +171,7 @@ class AnalysisStage:
         self._publish = publish
         self._clock = clock
         self._beat = beat
+        self._asides = asides
         self._thread = threading.Thread(target=self._guarded, name=self.STAGE, daemon=True)
 
     def start(self) -> None:
@@ -217,6 +223,8 @@ class AnalysisStage:
         stats = analyser.stats
         engine_s = self._clock.monotonic()
         analysis, events = analyser.update(inferred)
+        for aside in self._asides:
+            events = aside.see(inferred.frame, analysis, events)
         if events:
             self._append(events)
         now = self._clock.monotonic()

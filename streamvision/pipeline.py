@@ -17,17 +17,17 @@ from pathlib import Path
 from typing import Protocol
 
 import structlog
-from pydantic import BaseModel
 from ulid import ULID
 
-from streamvision import plugins
+from streamvision import asides, plugins
 from streamvision.analysis import AnalysisStage, Outages, StreamAnalyser, StreamOver
-from streamvision.attributes import Attributes, SecondLane, SecondLook, SecondOptions
+from streamvision.asides import Aside, Served
+from streamvision.attributes import Attributes, SecondLane, SecondLook
 from streamvision.batch import Batcher, BatchPolicy
 from streamvision.capture.stream import CaptureOptions, StateChange, StreamCapture
 from streamvision.channel import Channel, Closed
 from streamvision.clock import Clock
-from streamvision.config import ModelSettings, SecondSettings, Settings, SinkSettings, StreamSettings
+from streamvision.config import ModelSettings, Settings, SinkSettings, StreamSettings
 from streamvision.engine.build import Order, Workshop
 from streamvision.engine.compile import calibration_of
 from streamvision.engine.manifest import Manifest, load
@@ -37,6 +37,7 @@ from streamvision.errors import ManifestError, StoreError, StreamvisionError
 from streamvision.health import Heartbeats
 from streamvision.interfaces import Engine, Rule, RuleContext, Sink, SinkContext, Source, Tracker, Viewer
 from streamvision.metrics import Metrics
+from streamvision.options import look, tracker_options, wants_gate
 from streamvision.rules.where import WhereRule
 from streamvision.sinks.delivery import Delivery
 from streamvision.sinks.store import EventStore
@@ -53,6 +54,9 @@ CAPTURE_ALLOWANCE_S = 60.0
 
 SINK_ALLOWANCE_S = 120.0
 """The same for sinks, which may have to wait for the outside."""
+
+ASIDE_ALLOWANCE_S = 120.0
+"""The same for what works beside the flow and writes to disks."""
 
 CAPTURE_END_S = 4.0
 """How long captures are given to end; a read from a silent camera may take longer, and is not waited for."""
@@ -102,6 +106,7 @@ class Pipeline:
         self.seconds: dict[str, SecondLane] = {}
         self.captures: dict[str, StreamCapture] = {}
         self.deliveries: list[Delivery] = []
+        self.asides: list[Aside] = []
         self.companions: list[Stage] = []
         """Threads beside the flow without which the daemon is not whole; they are started and stopped elsewhere."""
         self._clock = clock
@@ -111,7 +116,9 @@ class Pipeline:
         self._servings: list[Serving] = []
         self._inlets: dict[str, Channel[Frame]] = {}
         self._analysers: dict[str, StreamAnalyser] = {}
-        self._analysis = AnalysisStage(self._analysers, store.append, self._publish, clock, self.heartbeats.beat)
+        self._analysis = AnalysisStage(
+            self._analysers, store.append, self._publish, clock, heartbeats.beat, self.asides
+        )
         self._over: set[str] = set()
         self._told: dict[str, tuple[StreamState, str]] = {}
         self._started = False
@@ -131,6 +138,10 @@ class Pipeline:
             self.captures[stream.id] = self._capture(stream, self.lanes[stream.model])
         for lane in self.lanes.values():
             lane.batcher.close()  # all rows are there: a lane ends when its last stream has ended
+        self.asides += asides.build(
+            self.settings, {stream.id: self._served(stream) for stream in self.settings.streams}, self.metrics,
+            self._clock, self.heartbeats.beat,
+        )  # fmt: skip
 
     def start(self) -> None:
         """Start every stage from the outlet to the inlet, after loading what `load` has not."""
@@ -159,6 +170,7 @@ class Pipeline:
         self._analysis.input.close()
         drained.append(not self._started or self._analysis.join(left_s() * 2 / 3))
         drained += [second.stop(left_s() / 3) for second in self.seconds.values()]
+        drained += [aside.stop(left_s() / 3) for aside in self.asides]
         drained.append(self._flush(left_s() * 2 / 3))
         for delivery in self.deliveries:
             delivery.stop(left_s() / 2)
@@ -177,7 +189,7 @@ class Pipeline:
         """The first exception that ended a stage before its time."""
         runners = [lane.runner for lane in self.lanes.values()]
         stages: list[Stage] = [self._analysis, self.store, *runners, *self.captures.values(), *self.deliveries]
-        stages += [*self.seconds.values(), *self.companions]
+        stages += [*self.seconds.values(), *self.asides, *self.companions]
         return next((stage.crashed for stage in stages if stage.crashed is not None), None)
 
     @property
@@ -254,7 +266,7 @@ class Pipeline:
             fps=stream.fps,
             loop=bool(getattr(stream.source, "loop", False)),
             pace=getattr(stream.source, "pace", "fast"),
-            motion_gate=_wants_gate(stream, lane.manifest, live=live),
+            motion_gate=wants_gate(stream, lane.manifest, live=live),
             masks=stream.privacy_masks,
         )
         beat = partial(self.heartbeats.beat, _capture_stage(stream.id))
@@ -264,14 +276,21 @@ class Pipeline:
             rng=self._rng, on_state=partial(self._on_state, outages), beat=beat,
         )  # fmt: skip
 
+    def _served(self, stream: StreamSettings) -> Served:
+        lane, live = self.lanes[stream.model], bool(plugins.load("source", stream.kind).live)
+        inlets = [self._inlets[one.id] for one in self.settings.streams if one.model == stream.model]
+        return Served(
+            lane.manifest, lane.engine, live, lambda: not lane.runner.busy and not any(len(each) for each in inlets)
+        )
+
     def _analyser(self, stream: StreamSettings, lane: Lane, *, live: bool) -> StreamAnalyser:
         labels = lane.engine.labels
-        options = _tracker_options(stream)
+        options = tracker_options(stream)
         ids = ReservedIds(partial(self.store.reserve_ids, stream.id))
         tracker: Tracker = plugins.load("tracker", stream.tracker.type)(options, ids)
         min_score = float(getattr(options, "high_score", 0.0))
         rules = [self._rule(stream, number) for number in range(len(stream.rules))]
-        looks = [SecondLook(_look(second), self.seconds[second.model], wait=not live) for second in stream.models]
+        looks = [SecondLook(look(second), self.seconds[second.model], wait=not live) for second in stream.models]
         return StreamAnalyser(labels, tracker, rules, self.metrics.stream(stream.id), min_score, Attributes(looks))
 
     def _rule(self, stream: StreamSettings, number: int) -> Rule:
@@ -294,6 +313,9 @@ class Pipeline:
         for second in self.seconds.values():
             self.heartbeats.register(second.stage, STAGE_ALLOWANCE_S)
             second.start()
+        for aside in self.asides:
+            self.heartbeats.register(aside.stage, ASIDE_ALLOWANCE_S)
+            aside.start()
         for lane in self.lanes.values():
             for stage in lane.runner.stages:
                 self.heartbeats.register(stage, STAGE_ALLOWANCE_S)
@@ -363,23 +385,6 @@ class Pipeline:
             self._viewer.show(frame, analysis, self._analysers[stream].min_score)
 
 
-def _look(second: SecondSettings) -> SecondOptions:
-    return SecondOptions(
-        name=second.attribute, classes=frozenset(second.classes), every_s=second.every, grow=second.grow,
-        min_side=second.min_side, margin=second.margin, min_score=second.min_score,
-    )  # fmt: skip
-
-
-def _tracker_options(stream: StreamSettings) -> BaseModel:
-    """Return the tracker's options, with the stream's ``min_score`` as the score from which it believes."""
-    options = stream.tracker.options
-    fields = type(options).model_fields
-    if stream.min_score is None or "high_score" not in fields or "high_score" in options.model_fields_set:
-        return options
-    low_score = min(float(getattr(options, "low_score", 0.0)), stream.min_score)
-    return options.model_copy(update={"high_score": stream.min_score, "low_score": low_score})
-
-
 def _capture_stage(stream: str) -> str:
     return f"capture-{stream}"
 
@@ -390,10 +395,3 @@ def _left_s(clock: Clock, until_s: float) -> float:
 
 def _opener(source: Callable[..., Source], stream: StreamSettings, clock: Clock) -> Callable[[], Source]:
     return lambda: source(stream.url, stream.source, clock)
-
-
-def _wants_gate(stream: StreamSettings, manifest: Manifest, *, live: bool) -> bool:
-    """A gate saves inference; background subtraction needs every picture, and a file's every picture is wanted."""
-    if stream.motion_gate != "auto":
-        return stream.motion_gate == "on"
-    return live and manifest.kind != "motion" and manifest.options.get("regions") != "motion"

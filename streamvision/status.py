@@ -7,12 +7,21 @@ from dataclasses import replace
 
 from streamvision.clock import Clock
 from streamvision.config import Settings, StreamSettings
+from streamvision.explain.shelf import Shelf, State
 from streamvision.health import Heartbeats
 from streamvision.interfaces import EventReader
 from streamvision.metrics import Metrics
 from streamvision.sinks.store import EventStore
 from streamvision.types import Analysis, Frame, StreamState
-from streamvision.web.board import Counts, EngineReadiness, Health, Readiness, StreamStatus, frame_age_s
+from streamvision.web.board import (
+    Counts,
+    EngineReadiness,
+    EventExplanation,
+    Health,
+    Readiness,
+    StreamStatus,
+    frame_age_s,
+)
 from streamvision.web.live import LiveHub
 from streamvision.web.rates import RateMeter
 
@@ -66,6 +75,7 @@ class StatusBoard:
         self.metrics = metrics
         self.events: EventReader = store
         self.live = LiveHub(clock)
+        self._shelf = Shelf(settings.state_dir)
         self._heartbeats = heartbeats
         self._store = store
         self._reporters = [_StreamReporter(stream, metrics, clock) for stream in settings.streams]
@@ -82,6 +92,17 @@ class StatusBoard:
             for name, stats in self.metrics.engines.items()
         }
         return Readiness(engines, self._store.failing or "ok")
+
+    def explanation(self, event: str) -> EventExplanation:
+        """Return what has become of an event's explanation."""
+        if (jpeg := self._shelf.explanation(event)) is not None:
+            return EventExplanation(jpeg)
+        known = self._shelf.find(event)
+        if known is None:
+            return EventExplanation(reason="no explanation of this event is kept; its evidence says whether one was")
+        if known.state is State.PENDING:
+            return EventExplanation(pending=True)
+        return EventExplanation(reason=f"it was not explained: {known.reason or 'the file is gone'}")
 
     def streams(self) -> Sequence[StreamStatus]:
         """Return every configured stream, in the order of the configuration."""

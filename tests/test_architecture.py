@@ -27,7 +27,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"interfaces", "channel", "config", "plugins", "metrics", "health", "draw", "notify"}),
     frozenset({"capture", "batch", "engine", "track", "rules", "sinks", "record", "web"}),
     frozenset({"analysis", "attributes", "pipeline", "offline", "status", "export", "dataset", "distort"})
-    | {"asides", "collect", "evaluate", "explain"},
+    | {"asides", "collect", "evaluate", "explain", "options"},
     frozenset({"daemon", "benchmark", "train", "compress"}),
     frozenset({"cli", "__main__"}),
 )

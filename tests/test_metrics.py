@@ -32,6 +32,10 @@ def filled(streams: int = 2) -> Metrics:
             stats.detections[name] += 7
             stats.tracks_active[name] = 1
         stats.events["intruder", "streamvision.zone.start"] += 1
+        stats.explained["intruder"] += 1
+        stats.unexplained["queue"] += 2
+        stats.collected["doubtful"] += 3
+        stats.uncollected["duplicate"] += 4
         for histogram in stats.ages.values():
             for value in (0.004, 0.05, 0.07, 99.0):
                 histogram.observe(value)
@@ -81,6 +85,10 @@ def value(metrics: Metrics, name: str, **labels: str) -> float:
         ("tracks_active", {"stream": "cam0", "class": "dog"}, 1),
         ("detections_total", {"stream": "cam0", "class": "car"}, 7),
         ("events_total", {"stream": "cam0", "rule": "intruder", "type": "streamvision.zone.start"}, 1),
+        ("explanations_total", {"stream": "cam0", "rule": "intruder"}, 1),
+        ("explanations_dropped_total", {"stream": "cam0", "reason": "queue"}, 2),
+        ("pictures_collected_total", {"stream": "cam0", "reason": "doubtful"}, 3),
+        ("pictures_not_collected_total", {"stream": "cam0", "reason": "duplicate"}, 4),
         ("sink_delivered_total", {"sink": "log"}, 5),
         ("sink_failures_total", {"sink": "log", "reason": "timeout"}, 3),
         ("sink_pending", {"sink": "log"}, 2),

@@ -2,6 +2,8 @@
 
 from streamvision.config.load import LabelsOf, load_settings, state_dir_of
 from streamvision.config.settings import (
+    CollectSettings,
+    ExplainSettings,
     ModelSettings,
     RuleSettings,
     SecondSettings,
@@ -16,6 +18,8 @@ from streamvision.config.settings import (
 from streamvision.config.sources import local_path, source_kind
 
 __all__ = [
+    "CollectSettings",
+    "ExplainSettings",
     "LabelsOf",
     "ModelSettings",
     "RuleSettings",

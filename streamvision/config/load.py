@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 from pydantic import BaseModel
 
 from streamvision import plugins
+from streamvision.config.asides import asides_of, explain_of
 from streamvision.config.document import MAX_BYTES, Document, Path, read_document
 from streamvision.config.label_maps import Maps, lint_label_maps, map_readers
 from streamvision.config.lint import lint_seconds, lint_stream
@@ -38,7 +39,7 @@ LoadPlugin = Callable[[plugins.Kind, str], Any]
 
 DEFAULT_TRACKER = "bytetrack"
 N = TypeVar("N", RuleSettings, SinkSettings)
-_SECTIONS = ("state_dir", "server", "models", "streams", "sinks")
+_SECTIONS = ("state_dir", "server", "models", "streams", "sinks", "explain", "collect")
 
 
 def load_settings(
@@ -142,12 +143,14 @@ class _Loader:
         models = self._models(data.get("models"))
         streams = self._streams(data, models)
         sinks = self._sinks(data.get("sinks"))
+        explain, collect = asides_of(self._document, data)
         state_dir = resolve_state_dir(self._document, self._folder, self._env)
         if self._document.problems:
             return None
         settings = Settings(
-            state_dir=state_dir, server=server, models=models, streams=tuple(streams), sinks=tuple(sinks)
-        )
+            state_dir=state_dir, server=server, models=models, streams=tuple(streams), sinks=tuple(sinks),
+            explain=explain, collect=collect,
+        )  # fmt: skip
         settings._secrets = frozenset(self._document.secrets)
         return settings
 
@@ -313,10 +316,10 @@ class _Loader:
         rules = []
         for index, entry in enumerate(self._list(given, path)):
             where = where_of(self._document, entry, (*path, index))
-            rest = {key: value for key, value in entry.items() if key != "where"} if isinstance(entry, dict) else entry
+            explain, rest = explain_of(self._document, entry, (*path, index))
             rule = self._named(RuleSettings, "rule", rest, (*path, index))
             if rule is not None:
-                rules.append(rule.model_copy(update={"where": where}))
+                rules.append(rule.model_copy(update={"where": where, "explain": explain}))
                 self._about_tracks(rule.type, where, (*path, index, "where"))
         self._unique(given, path, "name", "rule name")
         return rules

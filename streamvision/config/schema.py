@@ -12,7 +12,14 @@ from pydantic import BaseModel
 from pydantic.json_schema import models_json_schema
 
 from streamvision import plugins
-from streamvision.config.settings import ModelSettings, ServerSettings, StreamEntry, Strict
+from streamvision.config.settings import (
+    CollectSettings,
+    ExplainSettings,
+    ModelSettings,
+    ServerSettings,
+    StreamEntry,
+    Strict,
+)
 from streamvision.config.settings import Name as NameType
 
 JsonSchema = dict[str, Any]
@@ -25,6 +32,12 @@ _WHERE: JsonSchema = {
         "anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}, "minItems": 1}]
     },
 }
+_EXPLAIN: JsonSchema = {
+    "type": "boolean",
+    "default": False,
+    "description": "keep the picture of each event that starts, and explain what the network saw in it",
+}
+_OF_RULES: JsonSchema = {"where": _WHERE, "explain": _EXPLAIN}
 _KINDS: tuple[plugins.Kind, ...] = ("source", "tracker", "rule", "sink")
 
 
@@ -36,6 +49,7 @@ def json_schema() -> JsonSchema:
     """Return the schema (JSON Schema 2020-12). Raises `PluginError` if an installed plug-in is broken."""
     options = {(kind, name): plugins.load(kind, name).Options for kind in _KINDS for name in plugins.names(kind)}
     sections: list[type[BaseModel]] = [ServerSettings, ModelSettings, StreamEntry, _Named]
+    sections += [ExplainSettings, CollectSettings]
     models = list(dict.fromkeys([*sections, *options.values()]))
     references, shared = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
     definitions: JsonSchema = shared["$defs"]
@@ -55,6 +69,8 @@ def json_schema() -> JsonSchema:
             "models": {"type": "object", "additionalProperties": bodies[ModelSettings]},
             "streams": {"type": "array", "minItems": 1, "items": _stream(bodies[StreamEntry], by_kind, name)},
             "sinks": {"type": "array", "items": _one_of(by_kind["sink"], {"name": name})},
+            "explain": bodies[ExplainSettings],
+            "collect": {"anyOf": [bodies[CollectSettings], {"type": "null"}]},
         },
         "$defs": definitions,
     }
@@ -76,7 +92,10 @@ def _stream(entry: JsonSchema, by_kind: dict[plugins.Kind, JsonSchema], name: Js
         | entry["properties"]
         | {
             "tracker": {"anyOf": [{"enum": sorted(by_kind["tracker"])}, tracker]},
-            "rules": {"type": "array", "items": _one_of(by_kind["rule"], {"name": name}, {"where": _WHERE})},
+            "rules": {
+                "type": "array",
+                "items": _one_of(by_kind["rule"], {"name": name}, _OF_RULES),
+            },
         }
     }
 

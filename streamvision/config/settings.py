@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
     AfterValidator,
@@ -19,6 +19,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     field_validator,
+    model_validator,
 )
 
 from streamvision.errors import UsageError
@@ -126,12 +127,14 @@ class ModelSettings(Strict):
 class RuleSettings(Strict):
     """A rule of a stream; ``options`` is the plug-in's own `Options`.
 
-    ``where``: only tracks count whose attributes have one of these values, by the attribute's name.
+    ``where``: only tracks count whose attributes have one of these values, by the attribute's name. ``explain``: keep
+    the picture of each event that starts, and explain what the network saw in it.
     """
 
     name: Name
     type: str
     where: Mapping[str, tuple[str, ...]] = {}
+    explain: bool = False
     options: InstanceOf[BaseModel]
 
 
@@ -223,6 +226,61 @@ class StreamSettings(StreamEntry):
         yield "url", self.shown_url
 
 
+class ExplainSettings(Strict):
+    """How events are explained whose rules say ``explain: true``: in the background, into state_dir/explanations."""
+
+    masks: Annotated[int, Field(ge=50, le=20_000)] = 600
+    """How often a network is asked about one picture, at most."""
+    share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    """For which part of the time the engine is asked, at most, and only while no picture waits for it."""
+    side: Annotated[int, Field(ge=160, le=7680)] = 1280
+    """The longer side of the pictures that are kept, in pixels, at most."""
+    backlog: Annotated[int, Field(ge=1, le=10_000)] = 64
+    """How many pictures may wait for their explanation; more are dropped."""
+    max_mb: Annotated[int, Field(ge=1)] = 512
+    """How large the folder may become; the oldest go first."""
+    max_age: Annotated[Seconds, Field(gt=0)] = 30 * 86400.0
+    """How long pictures and explanations are kept."""
+
+
+class CollectSettings(Strict):
+    """Which pictures are collected for training, with what the network saw in them, as a COCO data set."""
+
+    folder: Annotated[str, Field(min_length=1)] = "collected"
+    """Where, in state_dir."""
+    streams: tuple[Name, ...] = ()
+    """From which streams; empty: all."""
+    low: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Pictures with a detection whose score is at least this ..."""
+    high: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """... and less than this are doubtful, and wanted; so are those of events, and the next one after them."""
+    every: Seconds = 2.0
+    """The time between two doubtful pictures of a stream, at least; media time."""
+    sample: Seconds = 300.0
+    """One picture is taken by chance in so much media time, whatever it shows; 0: none."""
+    min_score: Annotated[float, Field(ge=0, le=1)] | None = None
+    """From which score on detections are written down; None: from ``low`` on."""
+    duplicates: Annotated[int, Field(ge=0, le=64)] = 6
+    """Pictures that differ in at most so many of 64 bits of a difference hash, and show the same boxes, are one."""
+    pictures_per_day: Annotated[int, Field(ge=1)] = 500
+    mb_per_day: Annotated[int, Field(ge=1)] = 256
+    max_pictures: Annotated[int, Field(ge=1)] | None = None
+    """How many there may be in all; None: as many as ``max_mb`` holds."""
+    max_mb: Annotated[int, Field(ge=1)] = 8192
+    """How large the folder may become; then nothing more is collected."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low:g}) is not below high ({self.high:g}), so nothing is in between")
+        return self
+
+    @property
+    def written_from(self) -> float:
+        """The score from which on detections are written down."""
+        return self.low if self.min_score is None else self.min_score
+
+
 class Settings(Strict):
     """A whole configuration, validated; paths are absolute."""
 
@@ -231,6 +289,8 @@ class Settings(Strict):
     models: Mapping[str, ModelSettings]
     streams: tuple[StreamSettings, ...]
     sinks: tuple[SinkSettings, ...] = ()
+    explain: ExplainSettings = ExplainSettings()
+    collect: CollectSettings | None = None
     _secrets: frozenset[str] = PrivateAttr(default=frozenset())
 
     def __repr__(self) -> str:

@@ -61,6 +61,7 @@ class Runner:
         self.name = name
         self.engine = engine
         self.crashed: BaseException | None = None
+        self._begun = self._ended = 0
         self._collect = collect
         self._deliver = deliver
         self._lost = lost
@@ -77,6 +78,11 @@ class Runner:
     def stages(self) -> tuple[str, ...]:
         """Names under which this runner's threads show that they are alive."""
         return tuple(thread.name for thread in self._threads)
+
+    @property
+    def busy(self) -> bool:
+        """Whether a batch is under way at this moment."""
+        return self._begun > self._ended
 
     def start(self) -> None:
         """Start both threads."""
@@ -114,8 +120,10 @@ class Runner:
 
     def _submit(self, batch: Batch, stage: str) -> bool:
         """Start a batch and queue it; False when the finishing thread has gone."""
+        self._begun += 1
         submission = self._started(batch)
         if submission is None:
+            self._begun -= 1
             return True
         try:
             while not self._submitted.put(submission, IDLE_S):
@@ -147,7 +155,9 @@ class Runner:
                 continue
             except Closed:
                 return
-            if results := self._result(submission):
+            results = self._result(submission)
+            self._ended += 1
+            if results:
                 self._deliver(results)
 
     def _result(self, submission: _Submission) -> list[Inferred]:

@@ -53,6 +53,10 @@ class StreamStats:
         self.detections: dict[str, int] = defaultdict(int)
         self.tracks_active: dict[str, int] = {}
         self.events: dict[tuple[str, str], int] = defaultdict(int)
+        self.explained: dict[str, int] = defaultdict(int)
+        self.unexplained: dict[str, int] = defaultdict(int)
+        self.collected: dict[str, int] = defaultdict(int)
+        self.uncollected: dict[str, int] = defaultdict(int)
         self.ages: dict[str, Histogram] = {stage: Histogram(AGE_BOUNDS_S) for stage in ("engine", "analysis", "event")}
         self.size_wh = (0, 0)
         self.last_received_s: float | None = None

@@ -39,6 +39,10 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
     "tracks_active": ("gauge", "Confirmed tracks in sight, by class"),
     "detections_total": ("counter", "Objects detected, by class"),
     "events_total": ("counter", "Events, by rule and type"),
+    "explanations_total": ("counter", "Events explained, by rule"),
+    "explanations_dropped_total": ("counter", "Events that were to be explained and are not, by reason"),
+    "pictures_collected_total": ("counter", "Pictures kept for training, by why they were wanted"),
+    "pictures_not_collected_total": ("counter", "Pictures wanted for training that were not kept, by reason"),
     "engine_batch_size": ("histogram", "Pictures per batch"),
     "engine_seconds": ("histogram", "Time spent per batch, by stage"),
     "engine_state": ("gauge", "1 for the present state of the model's engine, 0 for the others"),
@@ -137,6 +141,15 @@ class _StreamLines:
         self._detections = _Cells("detections_total", ("class",), stream=stream)
         self._tracks = _Cells("tracks_active", ("class",), stream=stream)
         self._events = _Cells("events_total", ("rule", "type"), stream=stream)
+        self._asides = [
+            (_Cells(family, (label,), stream=stream), cells)
+            for family, label, cells in (
+                ("explanations_total", "rule", stats.explained),
+                ("explanations_dropped_total", "reason", stats.unexplained),
+                ("pictures_collected_total", "reason", stats.collected),
+                ("pictures_not_collected_total", "reason", stats.uncollected),
+            )
+        ]
         self._ages = [
             _Buckets("frame_age_seconds", histogram, stream=stream, stage=stage)
             for stage, histogram in stats.ages.items()
@@ -150,6 +163,8 @@ class _StreamLines:
         self._detections.add(lines, dict(stats.detections))
         self._tracks.add(lines, dict(stats.tracks_active))
         self._events.add(lines, dict(stats.events))
+        for series, cells in self._asides:
+            series.add(lines, dict(cells))
         for histogram in self._ages:
             histogram.add(lines)
 

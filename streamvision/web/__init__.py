@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from streamvision.web.app import create_app
-from streamvision.web.board import Board, Counts, EngineReadiness, Health, Readiness, StreamStatus, frame_age_s
+from streamvision.web.board import (
+    Board,
+    Counts,
+    EngineReadiness,
+    EventExplanation,
+    Health,
+    Readiness,
+    StreamStatus,
+    frame_age_s,
+)
 from streamvision.web.live import LiveHub
 from streamvision.web.rates import RateMeter
 from streamvision.web.security import Tokens
@@ -13,6 +22,7 @@ __all__ = [
     "Board",
     "Counts",
     "EngineReadiness",
+    "EventExplanation",
     "Health",
     "LiveHub",
     "RateMeter",

@@ -35,6 +35,8 @@ POLL_S = 0.3
 KEEP_ALIVE_S = 15.0
 MIN_WIDTH, MAX_WIDTH = 160, 3840
 MAX_WAIT_S = 10.0
+RETRY_S = "10"
+"""When to ask again for an explanation that is being made."""
 
 
 class Api:
@@ -107,6 +109,17 @@ class Api:
             position = await self._newest()
         stream, kind = request.query_params.get("stream"), _event_type(request)
         return Endless(self._follow(position, stream, kind), SSE_TYPE, self.stopping)
+
+    async def explanation(self, request: Request) -> Response:
+        """The map of what an event's network looked at: a JPEG file, 202 while it is being made."""
+        event = request.path_params["event"]
+        found = await self._read(lambda: self._board.explanation(event))
+        if found.jpeg is not None:
+            return Response(found.jpeg, media_type="image/jpeg")
+        if found.pending:
+            body = {"status": "pending", "event": event}
+            return JSONResponse(body, HTTPStatus.ACCEPTED, headers={"Retry-After": RETRY_S})
+        raise ApiError(HTTPStatus.NOT_FOUND, "no_explanation", f"{event[:64]}: {found.reason}")
 
     async def snapshot(self, request: Request) -> Response:
         """The next analysed picture as a JPEG file."""

@@ -41,6 +41,7 @@ def create_app(board: Board, tokens: Tokens | None = None) -> Starlette:
         Route("/api/v1/streams/{stream}/snapshot.jpg", api.snapshot),
         Route("/api/v1/events", api.events),
         Route("/api/v1/events/stream", api.event_stream),
+        Route("/api/v1/events/{event}/explanation.jpg", api.explanation),
         Route("/live/{stream}", api.live),
         *(Route(path, _file(name, kind), include_in_schema=False) for path, (name, kind) in _FILES.items()),
     ]

@@ -151,10 +151,23 @@ def frame_age_s(stats: StreamStats, now_s: float) -> float | None:
     return max(0.0, now_s - analysed_s + age_s)
 
 
+@dataclass(frozen=True, slots=True)
+class EventExplanation:
+    """What has become of an event's explanation.
+
+    ``jpeg``: the finished map over the picture. Without one, ``pending`` says whether it will come, and ``reason`` why
+    it will not.
+    """
+
+    jpeg: bytes | None = None
+    pending: bool = False
+    reason: str = ""
+
+
 class Board(Protocol):
     """The daemon as the web part sees it. Every call comes from the web thread, and must return at once.
 
-    Only ``events`` may block: it is used from a thread of its own.
+    Only ``events`` and ``explanation`` may block: they are used from a thread of their own.
     """
 
     metrics: Metrics
@@ -167,6 +180,10 @@ class Board(Protocol):
 
     def readiness(self) -> Readiness:
         """Return whether engines and store do their work."""
+        ...
+
+    def explanation(self, event: str) -> EventExplanation:
+        """Return the explanation of an event, by its id; it reads files."""
         ...
 
     def streams(self) -> Sequence[StreamStatus]:

@@ -83,6 +83,7 @@ def _parameter(name: str, where: str, schema: _Schema, text: str) -> _Schema:
     return {"name": name, "in": where, "required": where == "path", "schema": schema, "description": text}
 
 
+_EVENT = _parameter("event", "path", _TEXT, "the event's id")
 _STREAM = _parameter("stream", "path", _TEXT, "the stream's id")
 _FILTERS = [
     _parameter("stream", "query", _TEXT, "only this stream's events"),
@@ -162,6 +163,12 @@ def _paths() -> dict[str, _Schema]:
         "/api/v1/events/stream": _get(
             "eventStream", "Events as they happen", _answer("server-sent events", "text/event-stream", _TEXT),
             [*_FILTERS, _AFTER, resume, _TOKEN], on_400=bad, on_503=busy,
+        ),
+        "/api/v1/events/{event}/explanation.jpg": _get(
+            "explanation", "What the network looked at, for events of rules with `explain: true`",
+            _answer("the map over the picture, a JPEG file", "image/jpeg", jpeg), [_EVENT, _TOKEN],
+            on_202=_json("it is being made", _object(status={"const": "pending"}, event=_TEXT)),
+            on_404=_error("there is none, and why"), on_503=busy,
         ),
         "/live/{stream}": _get(
             "live", "Annotated pictures without end", _answer("MJPEG", "multipart/x-mixed-replace", jpeg),

@@ -20,6 +20,7 @@ from streamvision.types import Analysis, ClockSource, Detections, FrameInfo, Str
 from streamvision.web import (
     Counts,
     EngineReadiness,
+    EventExplanation,
     Health,
     LiveHub,
     Readiness,
@@ -131,6 +132,7 @@ class FakeBoard:
         self.live = LiveHub(SystemClock(), max_fps=50.0, max_watchers=max_watchers)
         self.statuses = list(statuses)
         self.silent: list[str] = []
+        self.explanations: dict[str, EventExplanation] = {}
         self.engine = EngineReadiness("ready", "yolox-nano on openvino (CPU, 2 requests)")
 
     def health(self) -> Health:
@@ -138,6 +140,9 @@ class FakeBoard:
 
     def readiness(self) -> Readiness:
         return Readiness({"street": self.engine})
+
+    def explanation(self, event: str) -> EventExplanation:
+        return self.explanations.get(event, EventExplanation(reason="nobody asked for it"))
 
     def streams(self) -> list[StreamStatus]:
         return list(self.statuses)

@@ -1,0 +1,34 @@
+"""What a stream's settings mean to the parts that follow it."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from streamvision.attributes import SecondOptions
+from streamvision.config import SecondSettings, StreamSettings
+from streamvision.engine.manifest import Manifest
+
+
+def look(second: SecondSettings) -> SecondOptions:
+    """Return how a second network looks at tracks."""
+    return SecondOptions(
+        name=second.attribute, classes=frozenset(second.classes), every_s=second.every, grow=second.grow,
+        min_side=second.min_side, margin=second.margin, min_score=second.min_score,
+    )  # fmt: skip
+
+
+def tracker_options(stream: StreamSettings) -> BaseModel:
+    """Return the tracker's options, with the stream's ``min_score`` as the score from which it believes."""
+    options = stream.tracker.options
+    fields = type(options).model_fields
+    if stream.min_score is None or "high_score" not in fields or "high_score" in options.model_fields_set:
+        return options
+    low_score = min(float(getattr(options, "low_score", 0.0)), stream.min_score)
+    return options.model_copy(update={"high_score": stream.min_score, "low_score": low_score})
+
+
+def wants_gate(stream: StreamSettings, manifest: Manifest, *, live: bool) -> bool:
+    """A gate saves inference; background subtraction needs every picture, and a file's every picture is wanted."""
+    if stream.motion_gate != "auto":
+        return stream.motion_gate == "on"
+    return live and manifest.kind != "motion" and manifest.options.get("regions") != "motion"
