@@ -65,13 +65,18 @@ def span(seconds: float) -> str:
     return f"{whole // 60}m{whole % 60:02}s" if whole < 3600 else f"{whole // 3600}h{whole % 3600 // 60:02}m"
 
 
+def first_of_all() -> bool:
+    """Tell whether this process is the first of those that torchrun started, or alone."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 @contextlib.contextmanager
 def reporter() -> Iterator[Screen]:
     """Give somebody to tell."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
-    speaks = int(os.environ.get("RANK", "0")) == 0  # torchrun's name for which process this is
+    speaks = first_of_all()
     console = Console(stderr=True)
     if not (speaks and console.is_terminal):
         yield Screen(None, speaks=speaks)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streamvision.cli._training import first_of_all
 from streamvision.errors import MissingError, UsageError
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ def train(
     name: Annotated[str | None, typer.Option(help="What the trained model is called.")] = None,
     out: Annotated[Path | None, typer.Option(help="The run's folder. [default: runs/NAME]")] = None,
     resume: Annotated[Path | None, typer.Option(help="The folder of a run that shall go on.")] = None,
+    check: Annotated[bool, typer.Option(help="Look at every picture before the training begins.")] = True,
 ) -> None:
     """Train a network on your own pictures, from published weights where there are any. Needs the extra `train`.
 
@@ -61,11 +63,14 @@ def train(
         return
     from streamvision.train import folder
     from streamvision.train.recipe import load, of_flags
+    from streamvision.train.setting import prepare
 
     plan = of_flags(changes) if recipe is None else load(Path(recipe), changes)
-    setting = _checked(plan)
+    setting = prepare(plan)
     target = plan.out or Path("runs") / setting.name
     folder.claim(target)
+    if check and first_of_all():
+        _check(plan)
     _train(setting, target, resume=False)
 
 
@@ -81,21 +86,29 @@ def _need_torch() -> None:
 def _resume(run: Path, recipe: str | None, changes: dict[str, Any]) -> None:
     from streamvision.train import folder
     from streamvision.train.recipe import load
+    from streamvision.train.setting import prepare
 
     if recipe is not None or changes:
         raise UsageError(
             "a run goes on as it began", where=f"--resume {run}",
             remedy=f"leave away {recipe or '--' + next(iter(changes)).replace('_', '-')}, or begin a new run",
         )  # fmt: skip
-    setting = _checked(load(folder.to_resume(run)))
+    setting = prepare(load(folder.to_resume(run)))
     _train(setting, run, resume=(run / "last.pth").is_file())  # killed before its first step, a run begins anew
 
 
-def _checked(plan: Recipe) -> Setting:
-    """Read the data, with everything that is wrong with it told before any training."""
-    from streamvision.train.setting import prepare
+def _check(plan: Recipe) -> None:
+    """Tell everything that is wrong with the data; end with 2 where it cannot be trained on."""
+    from streamvision.cli._progress import count_bar
+    from streamvision.cli.data import show
+    from streamvision.dataset.checks import check
 
-    return prepare(plan)
+    with count_bar("checking pictures", None) as seen:
+        report = check(plan.data.train, plan.data.val, seen)
+    if len(report.findings):
+        show(report)
+    if not report.usable:
+        raise typer.Exit(2)
 
 
 def _train(setting: Setting, out: Path, *, resume: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import platform
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
@@ -11,9 +12,10 @@ from typing import Any
 
 import torch
 
+from streamvision.capture.images import read_picture
 from streamvision.errors import UsageError
 from streamvision.export import pruned, registry
-from streamvision.train import checkpoint, folder, optimiser, weights
+from streamvision.train import checkpoint, folder, glance, optimiser, weights, worst
 from streamvision.train.checkpoint import At, Parts
 from streamvision.train.data import Batches
 from streamvision.train.distributed import Crew, Losses, connected, crew_of
@@ -85,6 +87,10 @@ def learn(trainee: Trainee, out: Path, *, resume: bool, reporters: Sequence[Repo
         told(folder.plan(recipe, setting, weights.count(trainee.network.module), str(trainee.device), crew.size))
     crew.wait()
     loop, validation, curves = _loop(trainee, recipe, precision, out, reporters, resume=resume)
+    if crew.leads and not resume:
+        rgb = glance.write(trainee.batches, out)
+        if curves is not None:
+            curves.picture("first batch", rgb, 0)
     try:
         with ending(loop.stop):
             loop.run()
@@ -113,10 +119,11 @@ def begin(setting: Setting, device: torch.device, crew: Crew, *, resume: Path | 
     layout = torch.channels_last if recipe.channels_last else torch.contiguous_format
     module.to(device=device, memory_format=layout)
     network = table.adapter(setting.engine, module, task)
-    return Trainee(setting, network, begun, *_batches(setting, crew), device, crew)
+    return Trainee(setting, network, begun, *batches_of(setting, crew), device, crew)
 
 
-def _batches(setting: Setting, crew: Crew) -> tuple[Batches, Batches]:
+def batches_of(setting: Setting, crew: Crew) -> tuple[Batches, Batches]:
+    """Return the batches that are learnt from and those that are measured on."""
     recipe, spec = setting.recipe, setting.task.input
     workers = settled(recipe, setting.engine.exporter, steps=1, processes=1, pretrained=False).workers
     masks = setting.engine.task == "instance_segmentation"
@@ -197,7 +204,25 @@ def _finish(trainee: Trainee, loop: Loop, validation: Validation, out: Path) -> 
     """Write the last weights and the best network's model; return its manifest."""
     setting = trainee.setting
     checkpoint.write_whole(out / checkpoint.FINAL, loop.mean_weights)
-    return export(setting, out)
+    manifest = export(setting, out)
+    _show_worst(trainee, validation, out, loop.at)
+    return manifest
+
+
+def _show_worst(trainee: Trainee, validation: Validation, out: Path, at: At) -> None:
+    """Let the best network look once more, and draw where it goes wrong."""
+    recipe, module = trainee.setting.recipe, trainee.network.module
+    if not recipe.worst:
+        return
+    module.load_state_dict(torch.load(out / checkpoint.BEST, map_location=trainee.device, weights_only=True))
+    module.eval()
+    validation()
+    assert validation.evaluator is not None
+    paths = worst.write(validation.evaluator, out / worst.FOLDER, recipe.worst)
+    if recipe.tensorboard:
+        with contextlib.closing(Curves(out, at)) as curves:
+            for path in paths:
+                curves.picture(f"worst/{path.stem}", read_picture(path), at.step)
 
 
 def export(setting: Setting, out: Path) -> Path:

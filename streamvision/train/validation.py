@@ -9,7 +9,7 @@ import torch
 
 from streamvision.dataset import Dataset
 from streamvision.errors import UsageError
-from streamvision.evaluate import Evaluation, Evaluator, Names
+from streamvision.evaluate import Evaluator, Names
 from streamvision.train.batches import Batch, Batches
 from streamvision.train.loop import to_device
 from streamvision.train.networks import Network
@@ -23,13 +23,13 @@ _FIRST = ("top1", "AP", "mIoU")
 
 
 class Validation:
-    """Looks at every picture of a set and says how good what it saw is. ``last`` is the latest evaluation in full."""
+    """Looks at every picture of a set and says how good what it saw is. ``evaluator`` is the latest with all its pictures."""
 
     def __init__(
         self, network: Network, batches: Batches, dataset: Dataset, names: Names, metric: str, device: torch.device,
         precision: Precision,
     ) -> None:  # fmt: skip
-        self.last: Evaluation | None = None
+        self.evaluator: Evaluator | None = None
         self._network, self._batches, self._dataset, self._names = network, batches, dataset, names
         self._metric, self._device, self._precision = metric, device, precision
         Evaluator(dataset, names)  # what cannot be measured is told before the training, not after its first epoch
@@ -40,8 +40,8 @@ class Validation:
         for batch, seen in self.look():
             for example, perception in zip(batch.examples, seen, strict=True):
                 evaluator.add(example, perception)
-        self.last = evaluator.result()
-        return decided(self.last.figures, self._metric)
+        self.evaluator = evaluator
+        return decided(evaluator.result().figures, self._metric)
 
     @torch.no_grad()
     def look(self) -> Iterator[Seen]:
