@@ -102,24 +102,16 @@ def convert(
 
 def _options(spec: str, *, names: str | None, ignore: str | None, drop_broken: bool, **others: object) -> DataOptions:
     """Return what the command line says of a set. Raises `UsageError` for what it cannot be."""
-    from pydantic import ValidationError
+    from streamvision.dataset.options import options_of
 
-    from streamvision.dataset.options import DataOptions, parse_spec
-    from streamvision.errors import UsageError
-
-    given: dict[str, Any] = {**parse_spec(spec), **{key: value for key, value in others.items() if value is not None}}
+    given: dict[str, Any] = {key: value for key, value in others.items() if value is not None}
     if names is not None:
         given["names"] = [one.strip() for one in names.split(",")]
     if ignore is not None:
         given["ignore"] = [one.strip() for one in ignore.split(",")]
     if drop_broken:
         given["broken"] = "drop"
-    try:
-        return DataOptions(**given)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        where = f"--{first['loc'][0]}" if first["loc"] else spec
-        raise UsageError(first["msg"].removeprefix("Value error, "), where=where) from error
+    return options_of(spec, **given)
 
 
 def _sides(report: Report) -> list[tuple[str, Checked]]:

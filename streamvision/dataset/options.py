@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from streamvision.errors import UsageError
 
 Format = Literal["coco", "voc", "yolo", "labels", "classes"]
 FORMATS: tuple[Format, ...] = ("coco", "voc", "yolo", "labels", "classes")
@@ -52,6 +54,17 @@ class DataOptions(BaseModel):
         except re.error as error:
             raise ValueError(f"this is no regular expression: {error}") from error
         return group
+
+
+def options_of(spec: str | Path, **options: Any) -> DataOptions:
+    """Return the options of ``[FORMAT:]PATH[@SPLIT]`` and of others beside it. Raises `UsageError` for what is none."""
+    try:
+        return DataOptions(**{**parse_spec(spec), **options})
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        name = ".".join(map(str, first["loc"][:1]))
+        what = first["msg"].removeprefix("Value error, ")
+        raise UsageError(f"{name}: {what}" if name else what, where=str(spec)) from error
 
 
 def parse_spec(spec: str | Path) -> dict[str, str]:

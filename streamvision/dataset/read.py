@@ -13,7 +13,7 @@ import numpy as np
 from streamvision.dataset import findings as kinds
 from streamvision.dataset.findings import Findings
 from streamvision.dataset.formats import coco, folders, labels, voc, yolo
-from streamvision.dataset.options import DataOptions, parse_spec
+from streamvision.dataset.options import DataOptions, options_of
 from streamvision.dataset.values import Dataset, Example, Objects
 from streamvision.errors import UsageError
 
@@ -32,10 +32,9 @@ READERS: dict[str, tuple[Callable[[Path], bool], Reader]] = {
 def read(spec: str | Path, **options: Any) -> Dataset:
     """Return the data set ``[FORMAT:]PATH[@SPLIT]``; ``options`` are those of `DataOptions`.
 
-    Raises `DataError` for a set with mistakes, `UsageError` for a path of no known format, pydantic's
-    `ValidationError` for options that are none.
+    Raises `DataError` for a set with mistakes, `UsageError` for a path of no known format or options that are none.
     """
-    return load(DataOptions(**{**parse_spec(spec), **options}))
+    return load(options_of(spec, **options))
 
 
 def load(options: DataOptions) -> Dataset:

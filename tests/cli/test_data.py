@@ -109,7 +109,7 @@ def test_what_a_format_has_no_place_for_is_told(tmp_path: Path):
         (["convert", "{set}", "{out}", "--to", "pascal"], "no format that can be written"),
         (["check", "nowhere"], "no such file"),
         (["check", "{set}", "--group", "("], "regular expression"),
-        (["check", "{set}", "--ignore", "x"], "--ignore"),
+        (["check", "{set}", "--ignore", "x"], "ignore"),
     ],
 )
 def test_arguments_that_cannot_be_served(tmp_path: Path, arguments: list[str], said: str):

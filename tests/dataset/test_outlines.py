@@ -11,6 +11,7 @@ from streamvision.dataset.outlines import area, bitmap, box, moved, runs, runs_p
 from streamvision.masks import Patch, from_text, run_lengths, to_text
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 5000), max_size=40))
 def test_run_lengths_survive_their_text(lengths: list[int]):
     numbers = np.array(lengths, np.int64)
@@ -24,6 +25,7 @@ def test_text_that_holds_no_run_lengths_is_refused(text: str):
 
 
 @settings(max_examples=30, deadline=None)
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_bitmaps_survive_run_lengths(seed: int):
     rng = np.random.default_rng(seed)

@@ -3,7 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamvision.dataset import Dataset, Example, split
@@ -14,6 +14,7 @@ def of_groups(groups: list[str | None]) -> Dataset:
     return Dataset("test", (), tuple(Example(Path(f"{n}.jpg"), (1, 1), group=one) for n, one in enumerate(groups)))
 
 
+@settings(deadline=None)
 @given(st.lists(st.sampled_from(["a", "b", "c", "d", "e", None]), min_size=12, max_size=60), st.integers(0, 99))
 def test_no_group_lies_in_two_splits_and_nothing_is_lost(groups: list[str | None], seed: int):
     dataset = of_groups([*groups, "x", "y"])

@@ -96,6 +96,7 @@ def test_without_variation_a_picture_is_fitted_as_an_engine_fits_it(tmp_path: Pa
             assert np.abs(ours.rgb.astype(int) - engine.rgb).mean() < 4
 
 
+@settings(deadline=None)
 @given(st.tuples(*[st.floats(0, 300, width=32)] * 4), st.floats(0.2, 3), st.floats(-100, 100))
 def test_a_mirror_turns_back_what_it_turned(corners: tuple[float, ...], scale: float, offset: float):
     box = np.array([[min(corners[0::2]), min(corners[1::2]), max(corners[0::2]), max(corners[1::2])]], np.float32)
@@ -108,6 +109,7 @@ def test_a_mirror_turns_back_what_it_turned(corners: tuple[float, ...], scale: f
 
 
 @settings(max_examples=20, deadline=None)
+@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_whatever_happens_boxes_lie_in_the_picture(tmp_path_factory: pytest.TempPathFactory, seed: int):
     folder = tmp_path_factory.getbasetemp() / "varied"
