@@ -25,7 +25,6 @@ def test_text_that_holds_no_run_lengths_is_refused(text: str):
 
 
 @settings(max_examples=30, deadline=None)
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_bitmaps_survive_run_lengths(seed: int):
     rng = np.random.default_rng(seed)

@@ -109,7 +109,6 @@ def test_a_mirror_turns_back_what_it_turned(corners: tuple[float, ...], scale: f
 
 
 @settings(max_examples=20, deadline=None)
-@settings(deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_whatever_happens_boxes_lie_in_the_picture(tmp_path_factory: pytest.TempPathFactory, seed: int):
     folder = tmp_path_factory.getbasetemp() / "varied"
