@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from streamvision.evaluate.evaluator import Names
     from streamvision.evaluate.plain import Labelled
     from streamvision.evaluate.study import Question, Study
+    from streamvision.interfaces import Engine
 
 _UNLABELLED = 255
 _ROWS = 20
@@ -32,6 +33,17 @@ class _Build:
     backend: str
     precision: str
     calibration: Path | None
+
+    def engine(self, manifest: Manifest) -> Engine:
+        """Return a model's engine that keeps nearly everything that AP asks for."""
+        from streamvision.engine.build import build_engine
+        from streamvision.evaluate import MAX_DETECTIONS, MIN_SCORE
+
+        finds = manifest.kind != "motion" and manifest.task in ("detection", "instance_segmentation")
+        return build_engine(
+            manifest, backend=self.backend, precision=self.precision, calibration=self.calibration,
+            decoder_options={"min_score": MIN_SCORE, "max_detections": MAX_DETECTIONS} if finds else {},
+        )  # fmt: skip
 
 
 def evaluate(
@@ -80,6 +92,7 @@ def evaluate(
     from streamvision.evaluate.matching import parse_pairs
     from streamvision.evaluate.study import Question
 
+    _check_places(json_out, report)
     manifests = [_manifest(one) for one in (model, beside) if one is not None]
     if report is not None:
         from streamvision.evaluate.report import check_installed
@@ -92,10 +105,17 @@ def evaluate(
     )
     names = _names(manifests, question, label_map)
     build = _Build(backend, precision, calibration)
-    studies = [_study(manifest, one, question, build) for manifest, one in zip(manifests, names, strict=True)]
+    studies = _studies(manifests, names, question, build)
     _note_masks(manifests[0], studies[0])
     _show(studies)
     _write(studies, json_out, report)
+
+
+def _check_places(*places: Path | None) -> None:
+    """Raise `UsageError` where a file cannot be written, before the work."""
+    for place in places:
+        if place is not None and not place.parent.is_dir():
+            raise UsageError("cannot be written: its folder is not there", where=str(place), remedy="make it first")
 
 
 def _manifest(model: str) -> Manifest:
@@ -179,19 +199,17 @@ def _names(manifests: Sequence[Manifest], question: Question, label_map: str | N
     ]
 
 
-def _study(manifest: Manifest, names: Names, question: Question, build: _Build) -> Study:
+def _studies(manifests: Sequence[Manifest], names: Sequence[Names], question: Question, build: _Build) -> list[Study]:
+    """Build all engines, so that what is missing is told before any work, and ask each of them."""
     from streamvision.cli._progress import count_bar
-    from streamvision.engine.build import build_engine
-    from streamvision.evaluate import MAX_DETECTIONS, MIN_SCORE, study
+    from streamvision.evaluate import study
 
-    finds = manifest.kind != "motion" and manifest.task in ("detection", "instance_segmentation")
-    limits = {"min_score": MIN_SCORE, "max_detections": MAX_DETECTIONS} if finds else {}
-    engine = build_engine(
-        manifest, backend=build.backend, precision=build.precision, calibration=build.calibration,
-        decoder_options=limits,
-    )  # fmt: skip
-    with contextlib.closing(engine):
-        return study(engine, names, question, model=manifest.name, summary=manifest.summary, bar=count_bar)
+    with contextlib.ExitStack() as stack:
+        engines = [stack.enter_context(contextlib.closing(build.engine(one))) for one in manifests]
+        return [
+            study(engine, own, question, model=manifest.name, summary=manifest.summary, bar=count_bar)
+            for manifest, own, engine in zip(manifests, names, engines, strict=True)
+        ]
 
 
 def _note_masks(manifest: Manifest, study: Study) -> None:

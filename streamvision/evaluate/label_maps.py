@@ -46,9 +46,10 @@ class MapFigures:
 
     @property
     def pixel_accuracy(self) -> float:
-        """The share of labelled pixels that were seen right; NaN without any."""
-        total = int(self.confusion.sum())
-        return float(np.trace(self.confusion[: len(self.names), : len(self.names)]) / total) if total else float("nan")
+        """Of the pixels of the classes that both sides know, the share that was seen right; NaN without any."""
+        known = self.confusion[: len(self.names)]
+        total = int(known.sum())
+        return float(np.trace(known) / total) if total else float("nan")
 
 
 @dataclass(slots=True, eq=False)
@@ -77,7 +78,7 @@ class MapBook:
         matrix = confused(known[truth], seen[at_size(own, truth.shape)], count + 1, (UNLABELLED,))
         self.pictures.append((example, matrix))
         iou = MapFigures(self.matching.names, matrix).miou
-        if np.isfinite(iou):
+        if iou < 1:  # which NaN is not either
             self.worst = sorted([*self.worst, (iou, len(self.pictures) - 1, own)], key=lambda one: one[0])[:KEPT]
 
     def figures(self, pictures: Collection[int] | None = None) -> MapFigures:

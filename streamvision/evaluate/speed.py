@@ -37,7 +37,7 @@ class Speed:
 
 
 def speed(
-    engine: Engine, examples: Sequence[Example], *, seconds: float = 3.0, clock: Callable[[], float] = time.perf_counter
+    engine: Engine, examples: Sequence[Example], *, seconds: float = 2.0, clock: Callable[[], float] = time.perf_counter
 ) -> Speed:
     """Return how fast an engine is on pictures of the set; each of two measurements takes ``seconds``."""
     pixels = [rgb_of(example) for example in examples[:_KEPT]]

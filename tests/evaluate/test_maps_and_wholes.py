@@ -61,6 +61,7 @@ def test_classes_are_matched_by_name_and_others_are_nothing(tmp_path: Path):
     assert scene.names == ("road",)
     np.testing.assert_allclose(scene.ious, [1 / 3])  # one of: the two that are there, and the one too many
     assert scene.confusion.tolist() == [[1, 1], [1, 1]]
+    assert scene.pixel_accuracy == 1 / 2  # of the road; what the sky was taken for is nobody's fault
 
 
 def test_a_map_of_another_name_serves_where_the_data_has_no_other(tmp_path: Path):

@@ -187,7 +187,7 @@ def test_the_report_says_what_it_should(everything: Study):
     for words in (*expected, "Groups", "night", "Worst pictures: label map scene", "numpy", "4 pictures of rooms"):
         assert words in page.words, words
     assert "sees &lt;colours&gt;" in text
-    assert text.count("data:image/jpeg;base64,") == 4
+    assert text.count("data:image/jpeg;base64,") == 2  # the others were seen without a mistake
     assert text.count("<polyline") >= 2 + 2 * len(KINDS)
     assert "prefers-color-scheme: dark" in text
 

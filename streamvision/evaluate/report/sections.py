@@ -17,7 +17,7 @@ from streamvision.evaluate.summary import class_rows
 _TILES = {
     "AP": "COCO's average precision of boxes, over overlaps from 0.5 to 0.95",
     "AP50": "average precision at an overlap of 0.5", "mask_AP": "COCO's average precision of masks",
-    "mIoU": "mean intersection over union", "pixel_accuracy": "labelled pixels that were seen right",
+    "mIoU": "mean intersection over union", "pixel_accuracy": "pixels of known classes that were seen right",
     "top1": "pictures whose class was the first answer", "top5": "pictures whose class was among the first five",
 }  # fmt: skip
 
@@ -75,16 +75,17 @@ def _heads(heads: list[str], other: Study | None) -> list[str]:
 def _by_class(study: Study, other: Study | None) -> Section:
     """Return the table by class and the curves of the most frequent ones."""
     rows = [row for row in class_rows(study) if row["objects"]]
-    theirs = {row["class"]: row for row in (class_rows(other) if other is not None else [])}
-    head = [name for name in (rows[0] if rows else {}) if name != "class"]
+    theirs = {row["class"]: row["AP50"] for row in (class_rows(other) if other is not None else [])}
+    head = [name for name in (rows[0] if rows else {}) if name not in ("class", "objects", "AP50")]
     table = []
     for row in sorted(rows, key=lambda row: -row["objects"]):
-        cells = [label(row["class"]), *(number(row[name], bar=name in ("AP", "AP50")) for name in head)]
+        cells = [label(row["class"]), number(row["objects"]), number(row["AP50"], bar=True)]
         if other is not None:
-            beside = theirs.get(row["class"], {}).get("AP50")
+            beside = theirs.get(row["class"])
             cells += [number(beside, bar=True), signed(None if beside is None else row["AP50"] - beside)]
-        table.append(cells)
-    heads = ["class", *head, *([] if other is None else [f"AP50, {other.model}", "difference"])]
+        table.append([*cells, *(number(row[name]) for name in head)])
+    second = [] if other is None else [f"AP50, {other.model}", "difference"]
+    heads = ["class", "objects", "AP50", *second, *head]
     note = (
         "F1 is the balance of precision and recall at an overlap of 0.5; the threshold is the score from which on it "
         "is best. Classes without an object in the data are left out."
@@ -129,7 +130,7 @@ def _maps(study: Study) -> Iterator[Section]:
             for index, (kind, iou) in enumerate(zip(one.names, one.ious, strict=True))
         ]
         rows.append([label("mean"), number(one.miou, bar=True), number(None)])
-        note = f"{one.pixel_accuracy:.3f} of the labelled pixels were seen right."
+        note = f"{one.pixel_accuracy:.3f} of the pixels of these classes were seen right."
         tables.append(Table(("class", "IoU", "% of pixels"), rows, f"Label map {name}", note))
     if tables:
         yield Section("maps", "Label maps", tables=tables)
