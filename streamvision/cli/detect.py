@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 def detect(
     source: Annotated[
-        str, typer.Argument(help="A picture, video file, folder of pictures, camera URL or demo:street.")
+        str, typer.Argument(help="A picture, video file, folder of pictures, camera URL, demo:street or demo:drive.")
     ],
     model: Annotated[
         str, typer.Option("--model", "-m", help="A name from `models list`, or a manifest file.")

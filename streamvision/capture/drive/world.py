@@ -103,7 +103,7 @@ class Drive:
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Something of a class: its number of the class's figures, s ahead of the camera and d in metres, turn in radians
+    """Something of a class: ``figure`` draws its body, s ahead of the camera and d in metres, turn in radians
     (pi/2 along the road), speed along the road in m/s. The lead's s is that of its rear, else of the middle."""
 
     id: int

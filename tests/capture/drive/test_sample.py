@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -59,7 +60,8 @@ def test_a_sample_is_whole(index: int):
     assert len(drawn.xyxy) == len(drawn.visible) == len(drawn.names) == len(drawn.ids) == len(set(drawn.ids.tolist()))
     assert set(drawn.names) <= set(CLASSES)
     assert ((drawn.visible >= 0) & (drawn.visible <= 1)).all()
-    assert (drawn.xyxy[:, :2] >= 0).all() and (drawn.xyxy[:, 2:] <= SIZE).all()
+    assert (drawn.xyxy[:, :2] >= 0).all()
+    assert (drawn.xyxy[:, 2:] <= SIZE).all()
     assert drawn.bgr.std() > 4
     assert drawn.drivable.mean() > 0.01
 
@@ -102,10 +104,12 @@ def test_maps_follow_the_geometry(index: int):
             assert (found == band.drivable).all(), band
     for line in scene.road.lines:
         if line.dash_m is None and line.wear < 0.2:
-            assert at(drawn.lane, seen(line.d)).mean() > 0.9 or not len(at(drawn.lane, seen(line.d)))
-        assert not at(drawn.lane, seen(line.d + 4 * line.width_m + 0.3)).all()
-    far_off = at(drawn.lane, seen(60.0))
-    assert not far_off.any()
+            found = at(drawn.lane, seen(line.d))
+            assert found.sum() >= 0.9 * len(found), line
+    ordered = sorted(line.d for line in scene.road.lines)
+    for left, right in pairwise(ordered):
+        if right - left > 1.5:
+            assert not at(drawn.lane, seen((left + right) / 2)).any()
 
 
 def test_dashes_have_their_lengths():
@@ -122,7 +126,7 @@ def test_dashes_have_their_lengths():
 
 
 def test_every_pixel_of_the_ground_knows_its_place():
-    """Project (s, d) on a bending, rising road; the pixel found there says (s, d) again, also where the camera rolls."""
+    """Project (s, d) on a bending, rising road; the pixel found there says (s, d) again, also with a roll."""
     way = Way.of(-0.6, 0.05, lambda s: np.full_like(s, 1 / 250), lambda s: 0.02 * np.sin(s / 30))
     camera = Camera((640, 360), (0.0, 0.0, 1.4), 0.0, 0.06, 520.0, 0.05)
     where = lie(camera, way)
