@@ -26,7 +26,14 @@ def sound(xyxy: Sequence[object], size_wh: tuple[int, int], where: object, findi
         findings.add(kinds.INVERTED_BOX, where, shown)
     elif x2 == x1 or y2 == y1:
         findings.add(kinds.EMPTY_BOX, where, shown)
-    elif min(x1, y1) < -SLACK_PX or x2 > width + SLACK_PX or y2 > height + SLACK_PX or x1 >= width or y1 >= height:
+    elif (
+        min(x1, y1) < -SLACK_PX
+        or x2 > width + SLACK_PX
+        or y2 > height + SLACK_PX
+        or x1 >= width
+        or y1 >= height
+        or min(x2, y2) <= 0
+    ):
         findings.add(kinds.OUTSIDE_BOX, where, f"{shown}, the picture is {width}x{height}")
     else:
         if min(x2 - x1, y2 - y1) < TINY_PX:

@@ -37,6 +37,8 @@ class Header:
 def read_header(path: Path) -> Header | None:
     """Return what a picture file says of itself; None for a file that is missing, empty, or of another kind."""
     try:
+        if not path.is_file():  # to open a pipe would wait for its other end
+            return None
         with path.open("rb") as file:
             start = file.read(32)
             if start[:2] == b"\xff\xd8":

@@ -146,6 +146,7 @@ BROKEN: list[tuple[str, Break, str]] = [
     ("duplicate-picture", same_picture, "0.png"),
     ("outside-box", box(60, 10, 30, 10), "annotations[0]"),
     ("outside-box", box(-9, 10, 30, 10), "annotations[0]"),
+    ("outside-box", box(-1, 10, 0.5, 10), "annotations[0]"),
     ("inverted-box", box(30, 10, -9, 10), "annotations[0]"),
     ("empty-box", box(30, 10, 0, 10), "annotations[0]"),
     ("tiny-box", box(30, 10, 1, 10), "annotations[0]"),

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import struct
 from pathlib import Path
 
@@ -57,6 +58,11 @@ def test_what_is_no_picture_has_no_header(tmp_path: Path, data: bytes):
     assert read_header(file) is None
     with pytest.raises(BrokenMedia, match=r"x\.jpg"):
         rgb(file)
+
+
+def test_a_pipe_is_not_waited_for(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe.jpg")
+    assert read_header(tmp_path / "pipe.jpg") is None
 
 
 def test_a_decompression_bomb_is_refused_before_it_is_decoded(tmp_path: Path):

@@ -64,7 +64,7 @@ def _file(options: DataOptions) -> Path:
 def _candidates(folder: Path, split: str | None) -> list[Path]:
     """Return the JSON files of a folder, or of its ``annotations``, that look like COCO's and belong to a split."""
     files = sorted((*folder.glob("*.json"), *folder.glob("annotations/*.json")))
-    found = [file for file in files if _starts_like_coco(file)]
+    found = [file for file in files if file.is_file() and _starts_like_coco(file)]
     exact = [file for file in found if split in (None, file.stem)]
     return exact or [file for file in found if split is not None and split in file.stem]
 
@@ -89,7 +89,7 @@ class _Reading:
         self._maps = self._map_classes()
         annotations = self._annotations()
         examples, known = [], set()
-        for number, entry in enumerate(self._entries("images")):
+        for number, entry in self._entries("images"):
             where = f"{self._file}: images[{number}]"
             example = self._example(entry, annotations.get(_key(entry.get("id")), []), where)
             if _key(entry.get("id")) in known:
@@ -103,14 +103,14 @@ class _Reading:
             self._findings.add(kinds.UNKNOWN_PICTURE, where, what, len(annotations[key]))
         return Dataset(str(self._file), names, tuple(examples), self._maps)
 
-    def _entries(self, key: str) -> Iterator[dict[str, Any]]:
+    def _entries(self, key: str) -> Iterator[tuple[int, dict[str, Any]]]:
         entries = self._document.get(key, [])
         if not isinstance(entries, list):
             self._findings.add(kinds.BROKEN_FILE, f"{self._file}: {key}", "this is no list")
             return
         for number, entry in enumerate(entries):
             if isinstance(entry, dict):
-                yield entry
+                yield number, entry
             else:
                 self._wrong(f"{self._file}: {key}[{number}]", "this is no JSON object")
 
@@ -119,7 +119,7 @@ class _Reading:
 
     def _categories(self) -> tuple[str, ...]:
         names: list[str] = []
-        for number, entry in enumerate(self._entries("categories")):
+        for number, entry in self._entries("categories"):
             where = f"{self._file}: categories[{number}]"
             name = entry.get("name")
             if not isinstance(name, str) or not _is_id(entry.get("id")):
@@ -141,7 +141,7 @@ class _Reading:
     def _annotations(self) -> dict[object, list[tuple[int, dict[str, Any]]]]:
         by_picture: dict[object, list[tuple[int, dict[str, Any]]]] = defaultdict(list)
         seen: set[object] = set()
-        for number, entry in enumerate(self._entries("annotations")):
+        for number, entry in self._entries("annotations"):
             own = _key(entry.get("id"))
             if own is not None and own in seen:
                 where = f"{self._file}: annotations[{number}]"
