@@ -55,8 +55,9 @@ def backdrop(rng: np.random.Generator, camera: Camera, where: Place, feel: Mood)
     np.copyto(bgr[below], layer, where=ground[below][..., None])
     for area in where.areas:
         _lay(bgr, drivable, camera, area.corners, area.ground, (east, north, depth), ground, gain)
-    lane = np.where(drivable == UNKNOWN, np.uint8(UNKNOWN), np.uint8(0))
+    lane = np.zeros_like(drivable)
     _stripes(rng, bgr, lane, camera, where, gain)
+    lane[drivable == UNKNOWN] = UNKNOWN
     _worn(rng, bgr, ground, east, north)
     for one in _farthest_first(camera, where.walls):
         _stand(bgr, (ground, depth, drivable, lane), camera, one, feel.light, where.indoors)

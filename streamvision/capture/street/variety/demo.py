@@ -27,8 +27,8 @@ _DASHES = ((5.08, 5.18), (7.82, 7.92))
 def demo_sample(seed: int, index: int, size_wh: tuple[int, int]) -> Drawn:
     """Return the street of a seed from 100 on at some time: all of it, or a part that is seen larger."""
     rng = np.random.default_rng([seed, index, 43])
-    street = _FIRST_SEED + (seed * 7919 + index // _ROW) % _SEEDS
-    painter, time_s = _painter(street), float(rng.uniform(0, 4000))
+    street, time_s = street_seed(seed, index), float(rng.uniform(0, 4000))
+    painter = _painter(street)
     window = _window(rng, size_wh)
     crowd = seen(street, painter.view, time_s)
     owners, whole = _owners(painter, crowd, window)
@@ -36,6 +36,11 @@ def demo_sample(seed: int, index: int, size_wh: tuple[int, int]) -> Drawn:
     picture = cv2.cvtColor(painter.i420(time_s), cv2.COLOR_YUV2BGR_I420)[y1:y2, x1:x2]
     bgr = cv2.resize(picture, size_wh, interpolation=cv2.INTER_AREA if x2 - x1 > size_wh[0] else cv2.INTER_LINEAR)
     return _drawn(bgr, crowd, owners, whole, _maps(painter, owners, window, size_wh), window)
+
+
+def street_seed(seed: int, index: int) -> int:
+    """Return which street a picture shows."""
+    return _FIRST_SEED + (seed * 7919 + index // _ROW) % _SEEDS
 
 
 @lru_cache(maxsize=2)
