@@ -45,7 +45,9 @@ class Transport(StrEnum):
 
 
 def probe(
-    url: Annotated[str, typer.Argument(help="A camera URL, video file, device, folder of pictures, demo:street or demo:drive.")],
+    url: Annotated[
+        str, typer.Argument(help="A camera URL, file, device, folder of pictures, demo:street or demo:drive.")
+    ],
     seconds: Annotated[float, typer.Option(min=0.1, help="Watch for so long.")] = 5.0,
     transport: Annotated[
         Transport | None, typer.Option(help="For RTSP; auto unless given: TCP, and UDP where TCP is refused.")

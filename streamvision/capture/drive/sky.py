@@ -77,6 +77,8 @@ def _clouds(part: Field, sky: Sky, azimuth: Field, elevation: Field) -> None:
 def _skyline(part: Field, line: Skyline, azimuth: Field, elevation: Field, light: Light) -> None:
     rng = np.random.default_rng([71, line.seed])
     top = line.height + line.swing * _profile(rng, line.kind)
+    first = int(np.argmax(elevation.min(axis=1) < float(top.max()) * 1.6))  # nothing stands out above that row
+    part, azimuth, elevation = part[first:], azimuth[first:], elevation[first:]
     place = np.clip((azimuth + 2) * (_WIDE / 4), 0, _WIDE - 1).astype(np.int32)
     edge = top.astype(np.float32)[place]
     if line.kind == "wood":
