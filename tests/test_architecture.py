@@ -65,7 +65,7 @@ LIBRARIES: dict[str, set[str]] = {
     "pycocotools": {"evaluate"},
     "jinja2": {"evaluate"},
     "scipy": {"track", "engine"},
-    "ruamel": {"config", "engine", "explain", "export", "train", "compress"},
+    "ruamel": {"config", "dataset", "engine", "explain", "export", "train", "compress"},
     "pydantic": {
         "config",
         "units",
