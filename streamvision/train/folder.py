@@ -16,6 +16,7 @@ from streamvision.train.checkpoint import LAST
 from streamvision.train.log import replace_text
 from streamvision.train.recipe import Recipe
 from streamvision.train.setting import Setting
+from streamvision.units import format_seconds
 
 RECIPE, ENVIRONMENT = "recipe.yaml", "environment.json"
 _PACKAGES = (
@@ -79,13 +80,11 @@ def plan(recipe: Recipe, setting: Setting, parameters: int, device: str, process
     wide, high = setting.size_wh
     learns = [", ".join(setting.task.classes)] if setting.task.classes else []
     learns += [f"{name} ({', '.join(classes)})" for name, classes in setting.task.maps.items()]
-    end = " or ".join(
-        [f"{recipe.last_epoch} epochs"] * (recipe.last_epoch is not None)
-        + [f"{recipe.max_time:g} s"] * (recipe.max_time is not None)
-    )
+    ends = [] if recipe.last_epoch is None else [f"{recipe.last_epoch} epochs"]
+    ends += [] if recipe.max_time is None else [format_seconds(recipe.max_time)]
     return "\n".join([
         f"network  {setting.engine.name}, {parameters / 1e6:.1f} M parameters, {wide}x{high}, on {device} in {recipe.precision}",
         f"learns   {'; '.join(learns)}",
         f"from     {len(setting.train)} pictures; measured on {len(setting.val)}",
-        f"goes     {end}, {recipe.batch * recipe.accumulate * processes} pictures a step, {recipe.optimiser} at {recipe.lr:g}",
+        f"goes     {' or '.join(ends)}, {recipe.batch * recipe.accumulate * processes} pictures a step, {recipe.optimiser} at {recipe.lr:g}",
     ])  # fmt: skip
