@@ -126,7 +126,7 @@ def test_the_loss_of_a_map_of_two_classes():
     logits = random.normal(0, 2, (2, 1, 4, 6))
     target, known = plain_shares(label_maps(random, 2), 2, 2)
     there, total = (target * known).sum(), known.sum()
-    rarity = min(4.0, max(1.0, math.sqrt((total - there) / max(1, there))))
+    rarity = min(losses._MOST_WEIGHT, max(1.0, math.sqrt((total - there) / max(1, there))))
     weights = known * (1 + (rarity - 1) * target)
     entropy = (
         sum(weights[at] * plain_entropy(logits[at], target[at]) for at in np.ndindex(logits.shape)) / weights.sum()

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 UNLABELLED = 255
-_MOST_WEIGHT = 4.0
+_MOST_WEIGHT = 2.0
 """By how much a rare class of a map counts more than its share at most."""
 
 
