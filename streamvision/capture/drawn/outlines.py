@@ -110,4 +110,4 @@ def _cut(camera: Camera, figure: Figure, row: int) -> Points | None:
             kept.append(points[at] + (points[after] - points[at]) * share)
     if len(kept) < 3:
         return None
-    return np.clip(camera.project(np.array(kept))[0], -1e4, 1e4)
+    return np.clip(camera.project(np.array(kept))[0], -2e6, 2e6)

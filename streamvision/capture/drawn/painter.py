@@ -274,4 +274,4 @@ _WAYS = np.array([(0.7, 0.7, 0), (-0.7, -0.7, 0), (0.7, -0.7, 0), (-0.7, 0.7, 0)
 
 
 def _fixed(pixels: Points) -> Int32:
-    return np.asarray(np.round(np.clip(pixels - 0.5, -30000, 30000) * (1 << _SHIFT)), np.int32)
+    return np.asarray(np.round(np.clip(pixels - 0.5, -2e6, 2e6) * (1 << _SHIFT)), np.int32)

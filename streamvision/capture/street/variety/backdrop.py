@@ -115,7 +115,7 @@ def cut(camera: Camera, corners: Points) -> NDArray[np.int32] | None:
     if len(kept) < 3:
         return None
     pixels = camera.project(np.array(kept))[0]
-    return np.round((np.clip(pixels, -2e4, 2e4) - 0.5) * (1 << _SHIFT)).astype(np.int32)
+    return np.round((np.clip(pixels, -2e6, 2e6) - 0.5) * (1 << _SHIFT)).astype(np.int32)
 
 
 def _mask(camera: Camera, polygons: list[Points]) -> tuple[UInt8, slice] | None:
@@ -211,7 +211,7 @@ def _stand(bgr: Field, maps: tuple[NDArray[np.bool_], Field, UInt8, UInt8], came
             continue
         patch = cv2.warpPerspective(small, matrix, size, flags=cv2.INTER_LINEAR)
         inside = np.zeros((size[1], size[0]), np.uint8)
-        cv2.fillConvexPoly(inside, np.round((np.clip(pixels, -2e4, 2e4) - low - 0.5) * 16).astype(np.int32), (1,), 8, 4)
+        cv2.fillConvexPoly(inside, np.round((np.clip(pixels, -2e6, 2e6) - low - 0.5) * 16).astype(np.int32), (1,), 8, 4)
         view = (slice(int(low[1]), int(top[1])), slice(int(low[0]), int(top[0])))
         where = inside > 0
         bgr[view][where] = patch[where].astype(np.float32) * gain.astype(np.float32)

@@ -97,8 +97,7 @@ def _picture(
     picture = photograph(rng, small, shine, feel)
     covered = cv2.resize((drawing.numbers > 0).astype(np.float32), size, interpolation=cv2.INTER_AREA) >= 0.5
     drivable, lane = behind.drivable.copy(), behind.lane.copy()
-    drivable[covered] = np.where(drivable[covered] == 255, 255, 0)
-    lane[covered] = np.where(lane[covered] == 255, 255, 0)
+    drivable[covered] = lane[covered] = 0
     return _drawn(picture, things, drawing, drivable, lane)
 
 
