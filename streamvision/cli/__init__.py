@@ -15,6 +15,7 @@ from streamvision.cli import (
     bench,
     check,
     collect,
+    compress,
     data,
     demo,
     detect,
@@ -86,7 +87,7 @@ for _command in (
     compiling.compile_model,
     demo.demo, run.run, check.check, detect.detect, probe.probe, track.track, evaluate.evaluate, bench.bench,
     events.events, schema.schema, export.export, train.train, label.label, explain.explain, collect.collect,
-    draw.draw,
+    draw.draw, compress.compress,
 ):  # fmt: skip
     app.command(name=_NAMES.get(_command))(_with_logging(_command))
 for _registered in (*models.app.registered_commands, *data.app.registered_commands):

@@ -86,9 +86,17 @@ def _attribute(node: NodeProto, name: str, default: int) -> int:
     return next((int(each.i) for each in node.attribute if each.name == name), default)
 
 
-def quantized(model: ModelProto, chosen: Collection[Layer], ranges: Mapping[str, Range]) -> ModelProto:
-    """Return a copy of the model in which the chosen layers read int8. Layers that see only zeros are left out."""
-    writer = _Writer(model, ranges)
+def quantized(
+    model: ModelProto,
+    chosen: Collection[Layer],
+    ranges: Mapping[str, Range],
+    steps: Mapping[str, Array] | None = None,
+) -> ModelProto:
+    """Return a copy of the model in which the chosen layers read int8. Layers that see only zeros are left out.
+
+    ``steps``: of weights by their names, (O,), where they were learnt; biases that were learnt with them stay.
+    """
+    writer = _Writer(model, ranges, steps or {})
     by_position = {layer.position: layer for layer in chosen if ranges[layer.activation].step > 0}
     for position, node in enumerate(model.graph.node):
         writer.add(node, by_position.get(position))
@@ -98,9 +106,10 @@ def quantized(model: ModelProto, chosen: Collection[Layer], ranges: Mapping[str,
 class _Writer:
     """Collects nodes and constants of the new graph; what several layers read is quantised once."""
 
-    def __init__(self, model: ModelProto, ranges: Mapping[str, Range]) -> None:
+    def __init__(self, model: ModelProto, ranges: Mapping[str, Range], steps: Mapping[str, Array]) -> None:
         self._source = model
         self._ranges = ranges
+        self._steps = steps
         self._known = constants(model.graph)
         self._nodes: list[NodeProto] = []
         self._constants: dict[str, Array] = {}
@@ -114,9 +123,9 @@ class _Writer:
         copy = NodeProto()
         copy.CopyFrom(node)
         copy.input[0] = self._activation(layer.activation)
-        copy.input[1], shift = self._weight(layer, node)
-        if node.op_type == "Conv":
-            self._correct_bias(copy, layer, shift)
+        copy.input[1], held = self._weight(layer)
+        if node.op_type == "Conv" and layer.weight not in self._steps:
+            self._correct_bias(copy, self._shift(layer, held, node))
         self._nodes.append(copy)
 
     def model(self) -> ModelProto:
@@ -143,11 +152,12 @@ class _Writer:
             self._append("DequantizeLinear", [f"{name}/int8", step, zero], f"{name}/back")
         return f"{name}/back"
 
-    def _weight(self, layer: Layer, node: NodeProto) -> tuple[str, Array]:
-        """Return the int8 weight's name, and by how much it moves the mean (O,) of each output channel."""
+    def _weight(self, layer: Layer) -> tuple[str, Array]:
+        """Return the int8 weight's name, and its values."""
         name = layer.weight
         weight = numpy_helper.to_array(self._known[name])
-        steps = _steps(np.moveaxis(weight, layer.axis, 0).reshape(weight.shape[layer.axis], -1))
+        learnt = self._steps.get(name)
+        steps = steps_of(weight, layer.axis) if learnt is None else learnt
         along = steps.reshape([-1 if axis == layer.axis else 1 for axis in range(weight.ndim)])
         whole = np.clip(np.round(weight / along), -LEVELS, LEVELS)
         if name not in self._done:
@@ -156,11 +166,15 @@ class _Writer:
             step = self._constant(f"{name}/step", steps.astype(np.float32))
             zero = self._constant(f"{name}/zero", np.zeros(len(steps), np.int8))
             self._append("DequantizeLinear", [values, step, zero], f"{name}/back", axis=layer.axis)
-        seen = self._ranges[layer.activation]
-        shift = _response(whole * along, seen.rounded, node) - _response(weight, seen.mean, node)
-        return f"{name}/back", shift
+        return f"{name}/back", whole * along
 
-    def _correct_bias(self, node: NodeProto, layer: Layer, shift: Array) -> None:
+    def _shift(self, layer: Layer, held: Array, node: NodeProto) -> Array:
+        """Return by how much int8 moves the mean (O,) of each output channel."""
+        seen = self._ranges[layer.activation]
+        weight = numpy_helper.to_array(self._known[layer.weight])
+        return _response(held, seen.rounded, node) - _response(weight, seen.mean, node)
+
+    def _correct_bias(self, node: NodeProto, shift: Array) -> None:
         own = node.input[2] if len(node.input) > 2 else ""
         if own and own not in self._known:
             return  # computed while it runs: nothing to correct beforehand
@@ -177,8 +191,9 @@ class _Writer:
         self._nodes.append(helper.make_node(kind, inputs, [output], name=f"{output}/{kind}", **attributes))
 
 
-def _steps(rows: Array) -> Array:
-    """Return the step (O,) of each row of weights (O, K) that rounds it with the least squared error."""
+def steps_of(weight: Array, axis: int = 0) -> Array:
+    """Return the step (O,) of each output channel, counted by ``axis``, that rounds it with the least squared error."""
+    rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
     parts = np.array_split(rows, max(1, min(len(rows), rows.size // _AT_ONCE)))
     return np.concatenate([_steps_of(part) for part in parts])
 
