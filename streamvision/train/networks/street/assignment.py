@@ -49,20 +49,21 @@ class Assigned:
     target: Tensor
 
 
-@torch.no_grad()
 def assign(scores: Tensor, boxes: Tensor, centres: Tensor, objects: Objects, rules: Rules | None = None) -> Assigned:
-    """Return what each place learns.
+    """Return what each place learns; nothing is differentiated.
 
     scores (B,N,C) in 0-1, boxes (B,N,4) xyxy px: what the network says now; centres (N,2) px: where the places are.
     """
-    rules = rules or Rules()
-    batch, count = scores.shape[:2]
-    if objects.boxes.shape[1] == 0:
-        return Assigned(
-            torch.full((batch, count), -1, dtype=torch.int64, device=scores.device), scores.new_zeros(batch, count)
-        )
+    with torch.no_grad():
+        if objects.boxes.shape[1]:
+            return _assign(scores, boxes, centres, objects, rules or Rules())
+    nobody = torch.full(scores.shape[:2], -1, dtype=torch.int64, device=scores.device)
+    return Assigned(nobody, scores.new_zeros(scores.shape[:2]))
+
+
+def _assign(scores: Tensor, boxes: Tensor, centres: Tensor, objects: Objects, rules: Rules) -> Assigned:
     overlap = overlaps(objects.boxes[:, :, None], boxes[:, None])
-    wanted = objects.labels[:, None].expand(-1, count, -1)
+    wanted = objects.labels[:, None].expand(-1, scores.shape[1], -1)
     quality = scores.gather(2, wanted).transpose(1, 2).pow(rules.score_power)
     quality = quality * overlap.clamp(min=_LEAST_OVERLAP).pow(rules.overlap_power)
     chosen = _best(quality, _inside(centres, objects.boxes) & objects.real[..., None], rules.places)
