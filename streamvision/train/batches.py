@@ -15,7 +15,7 @@ from streamvision.train.networks import Target
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Pictures (B,3,h,w) uint8 RGB in the network's size, with what they show, how they were fitted, whence they are."""
+    """Pictures (B,3,h,w) uint8 RGB in the network's size, what they show, how they were fitted, where they are from."""
 
     pictures: Tensor
     targets: tuple[Target, ...]

@@ -1,7 +1,7 @@
 """Several processes that train one network: what torchrun says of them, and how they agree.
 
-Gradients are averaged by PyTorch's ``DistributedDataParallel``. Whether to stop is agreed upon after every step, since a
-signal or the end of the time is seen by one process before another.
+Gradients are averaged by PyTorch's ``DistributedDataParallel``. Whether to stop is agreed upon after every step, since
+a signal or the end of the time is seen by one process before another.
 """
 
 from __future__ import annotations

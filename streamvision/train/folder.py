@@ -82,9 +82,11 @@ def plan(recipe: Recipe, setting: Setting, parameters: int, device: str, process
     learns += [f"{name} ({', '.join(classes)})" for name, classes in setting.task.maps.items()]
     ends = [] if recipe.last_epoch is None else [f"{recipe.last_epoch} epochs"]
     ends += [] if recipe.max_time is None else [format_seconds(recipe.max_time)]
+    pictures = recipe.batch * recipe.accumulate * processes
     return "\n".join([
-        f"network  {setting.engine.name}, {parameters / 1e6:.1f} M parameters, {wide}x{high}, on {device} in {recipe.precision}",
+        f"network  {setting.engine.name}, {parameters / 1e6:.1f} M parameters, {wide}x{high}, on {device} "
+        f"in {recipe.precision}",
         f"learns   {'; '.join(learns)}",
         f"from     {len(setting.train)} pictures; measured on {len(setting.val)}",
-        f"goes     {' or '.join(ends)}, {recipe.batch * recipe.accumulate * processes} pictures a step, {recipe.optimiser} at {recipe.lr:g}",
+        f"goes     {' or '.join(ends)}, {pictures} pictures a step, {recipe.optimiser} at {recipe.lr:g}",
     ])  # fmt: skip

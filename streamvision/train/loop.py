@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import islice
@@ -113,8 +113,7 @@ class Loop:
         return self.at
 
     def _over(self) -> bool:
-        """Tell whether the budget is spent or patience at its end; never in the middle of an epoch that is to be
-        evaluated."""
+        """Tell whether the budget is spent, or patience; never in the middle of an epoch that is to be evaluated."""
         if self.at.batch:
             return False
         patience = self._options.patience
@@ -138,7 +137,8 @@ class Loop:
 
     def _close_epoch(self) -> None:
         """Evaluate if it is its turn, tell, and begin the next epoch."""
-        at, figures, best = self.at, {}, False
+        at, best = self.at, False
+        figures: dict[str, float] = {}
         if self._evaluate is not None and self._evaluates():
             figures, best = self._evaluated(self._evaluate)
         losses = {name: total / at.summed for name, total in at.sums.items()} if at.summed else {}
@@ -227,7 +227,7 @@ class Loop:
             raise EngineError(
                 f"{what} no number, for {self._faults} steps in a row",
                 where=place,
-                remedy="take a smaller lr, a longer warm-up, clip_norm, or precision: fp32; look at the pictures' boxes",
+                remedy="take a smaller lr, a longer warm-up, clip_norm, or precision: fp32; look at the boxes too",
             )
         if names or not self._parts.scaler.is_enabled():
             pictures = ", ".join(str(each.path) for batch in group for each in batch.examples[:3])

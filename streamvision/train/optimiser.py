@@ -24,7 +24,7 @@ def build(module: nn.Module, kind: Kind, *, lr: float, momentum: float, weight_d
 
 def _decays(parameter: nn.Parameter) -> bool:
     """Tell whether a parameter is a matrix or a kernel; norms' scales and biases have one axis and do not decay."""
-    return parameter.ndim > 1
+    return bool(parameter.ndim > 1)
 
 
 def set_rate(optimiser: torch.optim.Optimizer, lr: float) -> None:

@@ -57,7 +57,7 @@ def autocast(precision: Precision, device: torch.device) -> AbstractContextManag
     """Return the context in which losses and predictions are computed."""
     if precision == "fp32":
         return nullcontext()
-    return torch.autocast(device.type, dtype=_DTYPES[precision])  # type: ignore[no-any-return]
+    return torch.autocast(device.type, dtype=_DTYPES[precision])
 
 
 def scaler_for(precision: Precision, device: torch.device) -> torch.amp.GradScaler:

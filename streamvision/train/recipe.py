@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
@@ -21,7 +21,7 @@ from streamvision.resources import shipped
 from streamvision.train.augmentation import Augmentation
 from streamvision.units import PositiveSeconds, parse_seconds
 
-AUTO = "auto"
+AUTO: Final = "auto"
 _NAME = r"^[a-z0-9][a-z0-9._-]*$"
 _DEFAULT_EPOCHS = 50
 
@@ -104,17 +104,18 @@ class Recipe(Strict):
     ``none``, or ``auto``: DEFAULT where somebody publishes any, else none.
 
     ``batch``: pictures at once in each process; ``accumulate``: how many batches make a step. ``epochs`` and
-    ``max_time`` end the training, whichever is first. ``lr``: per step, as it is; ``auto`` depends on network, optimiser
-    and pictures per step. ``warmup``: steps, ``auto`` for a twentieth of the training and at most 1000.
+    ``max_time`` end the training, whichever is first. ``lr``: per step, as it is; ``auto`` depends on network,
+    optimiser and pictures per step. ``warmup``: steps, ``auto`` for a twentieth of the training and at most 1000.
     ``momentum`` is AdamW's first beta too. ``weight_decay`` is not applied to norms and biases. ``clip_norm``: none of
     it with 0. ``ema``: how much of the mean weights stays at each step in the end; 0 for no mean.
 
-    ``metric``: which figure of an evaluation decides what is best; ``auto``: AP for objects, mIoU for label maps, the mean
-    of both for a network that has both, top1 for pictures as a whole. ``early_stopping``: how many evaluations without a better one end the training. ``class_weights``: by class, or
-    ``auto`` for more weight to the rare, for networks that learn classes of pictures or pixels. ``dice``: how much a
-    Dice loss counts beside a segmenter's cross-entropy. ``freeze_backbone``: for how many epochs. ``freeze_norms``:
-    whether the statistics of batch normalisations stay as they begin; ``auto``: with weights and small batches.
-    ``checkpoint_every``: a whole number of steps, or a span of time. ``evaluate_every``: epochs.
+    ``metric``: which figure of an evaluation decides what is best; ``auto``: AP for objects, mIoU for label maps, the
+    mean of both for a network that has both, top1 for pictures as a whole. ``early_stopping``: how many evaluations
+    without a better one end the training. ``class_weights``: by class, or ``auto`` for more weight to the rare, for
+    networks that learn classes of pictures or pixels. ``dice``: how much a Dice loss counts beside a segmenter's
+    cross-entropy. ``freeze_backbone``: for how many epochs. ``freeze_norms``: whether the statistics of batch
+    normalisations stay as they begin; ``auto``: with weights and small batches. ``checkpoint_every``: a whole number of
+    steps, or a span of time. ``evaluate_every``: epochs. ``worst``: how many of the worst pictures are drawn.
     Relative paths start in the working directory.
     """
 

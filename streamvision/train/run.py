@@ -27,8 +27,8 @@ from streamvision.train.networks import Network, table
 from streamvision.train.precision import Precision, autocast, choose, scaler_for
 from streamvision.train.recipe import Recipe
 from streamvision.train.reports import Everybody, Reporter
-from streamvision.train.settle import loop_options, settled
 from streamvision.train.setting import Setting
+from streamvision.train.settle import loop_options, settled
 from streamvision.train.validation import Validation, names_of
 
 Ending = Callable[[Callable[[], None]], AbstractContextManager[None]]
@@ -179,8 +179,9 @@ def _loop(
     setting, network, device, crew = trainee.setting, trainee.network, trainee.device, trainee.crew
     module = network.module
     learner = optimiser.build(
-        module, recipe.optimiser, lr=recipe.lr, momentum=recipe.momentum, weight_decay=recipe.weight_decay
-    )
+        module, "sgd" if recipe.optimiser == "sgd" else "adamw", lr=float(recipe.lr), momentum=recipe.momentum,
+        weight_decay=float(recipe.weight_decay),
+    )  # fmt: skip
     parts = Parts(module, Ema(module, recipe.ema), learner, scaler_for(precision, device))
     names = names_of(setting.task, whole=setting.engine.exporter == "classifier")
     validation = Validation(network, trainee.val, setting.val, names, recipe.metric, device, precision)

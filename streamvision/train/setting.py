@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -58,11 +59,7 @@ def prepare(recipe: Recipe) -> Setting:
     engine = recipes.find(recipe.network)
     _refuse_unused(recipe, engine)
     size = recipe.size or engine.size
-    if engine.exporter not in _ANY_SIZE and any(side % _MULTIPLE for side in size):
-        raise UsageError(
-            f"a picture of {size[0]}x{size[1]} does not suit {engine.name}",
-            where="size", remedy=f"take multiples of {_MULTIPLE} for both sides",
-        )  # fmt: skip
+    _refuse_size(size, engine)
     train, repeats, val = read(recipe.data, recipe.seed)
     maps = _maps(engine, train.maps, recipe.data.maps)
     engine = engine.model_copy(update={"segmentation": maps})
@@ -136,6 +133,18 @@ def _teaches(example: Example, engine: recipes.Recipe, maps: Maps) -> bool:
         return example.label is not None
     mapped = any(name in example.label_maps for name in maps)
     return mapped or (engine.exporter in _OBJECTS and example.objects is not None)
+
+
+def _refuse_size(size: tuple[int, int], engine: recipes.Recipe) -> None:
+    """Raise `UsageError` for sides that are no multiples of what those of the network's usual size are, 32 at most."""
+    if engine.exporter in _ANY_SIZE:
+        return
+    multiple = math.gcd(*engine.size, _MULTIPLE)
+    if any(side % multiple for side in size):
+        raise UsageError(
+            f"a picture of {size[0]}x{size[1]} does not suit {engine.name}",
+            where="size", remedy=f"take multiples of {multiple} for both sides",
+        )  # fmt: skip
 
 
 def _refuse_empty(train: Dataset, val: Dataset, engine: recipes.Recipe) -> None:

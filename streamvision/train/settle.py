@@ -1,4 +1,4 @@
-"""What ``auto`` comes to, once network, data and machine are known; a run's own recipe says it, so that it can be resumed."""
+"""What ``auto`` comes to, once network, data and machine are known; a run's own recipe says it, to be resumed."""
 
 from __future__ import annotations
 

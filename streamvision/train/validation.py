@@ -23,7 +23,7 @@ _FIRST = ("top1", "AP", "mIoU")
 
 
 class Validation:
-    """Looks at every picture of a set and says how good what it saw is. ``evaluator`` is the latest with all its pictures."""
+    """Looks at every picture of a set and says how good what it saw is. ``evaluator``: the latest."""
 
     def __init__(
         self, network: Network, batches: Batches, dataset: Dataset, names: Names, metric: str, device: torch.device,

@@ -1,4 +1,4 @@
-"""What a training begins with: published weights, those of a file, or none. What does not fit is left out, and named."""
+"""What a training begins with: published weights, those of a file, or none. What does not fit is named."""
 
 from __future__ import annotations
 

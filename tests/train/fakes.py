@@ -40,7 +40,7 @@ class Brightness:
 
 @dataclass
 class Pictures:
-    """Random pictures in an order that seed and epoch decide; ``poison``: batches (epoch, number) that are no numbers."""
+    """Random pictures in an order that seed and epoch decide; ``poison``: batches (epoch, number) without numbers."""
 
     count: int = 12
     batch: int = 4
@@ -78,7 +78,8 @@ class Pictures:
 
 def target(**known: object) -> Target:
     nothing = {
-        "boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64), "ignore": torch.zeros(0, dtype=torch.bool)
+        "boxes": torch.zeros(0, 4), "labels": torch.zeros(0, dtype=torch.int64),
+        "ignore": torch.zeros(0, dtype=torch.bool),
     }  # fmt: skip
     return Target(**{**nothing, **known})  # type: ignore[arg-type]
 

@@ -1,4 +1,4 @@
-"""Small pictures of coloured discs and squares on a rough ground, as COCO files, label pictures and folders of classes."""
+"""Small pictures of coloured discs and squares on a rough ground, as COCO files and as folders of classes."""
 
 from __future__ import annotations
 
@@ -47,7 +47,8 @@ def draw(folder: Path, count: int = 16, side: int = 128, seed: int = 0) -> Path:
 def _paint(rgb, scene, kind: int, centre_xy: tuple[int, int], half: int):
     x, y = centre_xy
     angles = np.linspace(0, 2 * np.pi, 24, endpoint=False)
-    points = np.stack([np.cos(angles), np.sin(angles)], 1) if kind == 0 else np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+    disc, square = np.stack([np.cos(angles), np.sin(angles)], 1), np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]])
+    points = disc if kind == 0 else square
     outline = np.round(points * half + [x, y]).astype(np.int32)
     cv2.fillPoly(rgb, [outline], _COLOURS[CLASSES[kind]])
     cv2.fillPoly(scene, [outline], kind + 1)

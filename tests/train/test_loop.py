@@ -9,15 +9,15 @@ import pytest
 
 torch = pytest.importorskip("torch", reason="training needs the extra train")
 
-from streamvision.errors import EngineError, UsageError
-from streamvision.train import checkpoint, optimiser, precision
-from streamvision.train.checkpoint import Parts
-from streamvision.train.distributed import Crew
-from streamvision.train.ema import Ema
-from streamvision.train.freezing import Freezing
-from streamvision.train.loop import Loop, Options
-from streamvision.train.schedule import Budget, Schedule
-from tests.train.fakes import Brightness, Listener, Pictures
+from streamvision.errors import EngineError, UsageError  # noqa: E402
+from streamvision.train import checkpoint, optimiser, precision  # noqa: E402
+from streamvision.train.checkpoint import Parts  # noqa: E402
+from streamvision.train.distributed import Crew  # noqa: E402
+from streamvision.train.ema import Ema  # noqa: E402
+from streamvision.train.freezing import Freezing  # noqa: E402
+from streamvision.train.loop import Loop, Options  # noqa: E402
+from streamvision.train.schedule import Budget, Schedule  # noqa: E402
+from tests.train.fakes import Brightness, Listener, Pictures  # noqa: E402
 
 CPU = torch.device("cpu")
 

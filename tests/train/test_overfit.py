@@ -10,24 +10,24 @@ import pytest
 torch = pytest.importorskip("torch", reason="training needs the extra train")
 pytest.importorskip("pycocotools", reason="average precision needs the extra eval")
 
-from streamvision.dataset import Dataset, read
-from streamvision.engine.manifest import ModelInput
-from streamvision.train import optimiser, precision
-from streamvision.train.augmentation import Augmentation
-from streamvision.train.checkpoint import Parts
-from streamvision.train.data import Batches
-from streamvision.train.distributed import Crew
-from streamvision.train.ema import Ema
-from streamvision.train.freezing import Freezing
-from streamvision.train.loop import Loop, Options
-from streamvision.train.networks.classifiers import Classifier
-from streamvision.train.networks.detectors import Detector
-from streamvision.train.networks.segmenters import Segmenter
-from streamvision.train.networks.task import Task
-from streamvision.train.schedule import Budget, Schedule
-from streamvision.train.validation import Validation, names_of
-from tests.train import shapes, tiny
-from tests.train.fakes import Listener
+from streamvision.dataset import Dataset, read  # noqa: E402
+from streamvision.engine.manifest import ModelInput  # noqa: E402
+from streamvision.train import optimiser, precision  # noqa: E402
+from streamvision.train.augmentation import Augmentation  # noqa: E402
+from streamvision.train.checkpoint import Parts  # noqa: E402
+from streamvision.train.data import Batches  # noqa: E402
+from streamvision.train.distributed import Crew  # noqa: E402
+from streamvision.train.ema import Ema  # noqa: E402
+from streamvision.train.freezing import Freezing  # noqa: E402
+from streamvision.train.loop import Loop, Options  # noqa: E402
+from streamvision.train.networks.classifiers import Classifier  # noqa: E402
+from streamvision.train.networks.detectors import Detector  # noqa: E402
+from streamvision.train.networks.segmenters import Segmenter  # noqa: E402
+from streamvision.train.networks.task import Task  # noqa: E402
+from streamvision.train.schedule import Budget, Schedule  # noqa: E402
+from streamvision.train.validation import Validation, names_of  # noqa: E402
+from tests.train import shapes, tiny  # noqa: E402
+from tests.train.fakes import Listener  # noqa: E402
 
 CPU = torch.device("cpu")
 ENOUGH = 0.95
@@ -47,15 +47,15 @@ class _Until(Listener):
             self.loop.stop()
 
 
-def learnt(folder: Path, network, task: Task, data: Dataset, metric: str, *, steps: int, lr: float, masks=False) -> float:
+def learnt(
+    folder: Path, network, task: Task, data: Dataset, metric: str, *, steps: int, lr: float, masks: bool = False
+) -> float:
     """Return the best figure that a network reaches on the pictures that it is trained on."""
     torch.manual_seed(0)
     size = task.input.size
     batches = Batches(data, size, 8, Augmentation(preset="none"), masks=masks)
     whole = isinstance(network, Classifier)
-    validation = Validation(
-        network, Batches(data, size, 8), data, names_of(task, whole=whole), metric, CPU, "fp32"
-    )
+    validation = Validation(network, Batches(data, size, 8), data, names_of(task, whole=whole), metric, CPU, "fp32")
     listener = _Until()
     parts = Parts(
         network.module, Ema(network.module, 0.9),
@@ -88,14 +88,14 @@ def whole_pictures(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
         (tiny.mask_rcnn, "mask_AP50", 3e-3),
         (tiny.ssd, "AP50", 3e-3),
         (tiny.ssdlite, "AP50", 3e-3),
-        (tiny.retinanet, "AP50", 5e-3),
+        (tiny.retinanet, "AP50", 3e-3),
         (tiny.fcos, "AP50", 5e-3),
     ],
 )
 def test_a_detector_learns_its_pictures(tmp_path: Path, pictures: Dataset, make, metric: str, lr: float):
     torch.manual_seed(0)
     task = Task(ModelInput(size=(64, 64), **NORMALISED), pictures.classes)
-    reached = learnt(tmp_path, Detector(make(), task), task, pictures, metric, steps=140, lr=lr, masks=True)
+    reached = learnt(tmp_path, Detector(make(), task), task, pictures, metric, steps=300, lr=lr, masks=True)
     assert reached > ENOUGH
 
 
@@ -106,7 +106,7 @@ def test_a_detector_learns_its_pictures(tmp_path: Path, pictures: Dataset, make,
 def test_a_segmenter_learns_its_pictures(tmp_path: Path, pictures: Dataset, make):
     torch.manual_seed(0)
     task = Task(ModelInput(size=(64, 64), **NORMALISED), (), pictures.maps)
-    reached = learnt(tmp_path, Segmenter(make(), task), task, pictures, "mIoU", steps=120, lr=5e-3)
+    reached = learnt(tmp_path, Segmenter(make(), task), task, pictures, "mIoU", steps=160, lr=5e-3)
     assert reached > ENOUGH
 
 

@@ -135,7 +135,7 @@ def unet() -> nn.Module:
 
 
 def pspnet() -> nn.Module:
-    return _smp("pspnet", psp_out_channels=64)
+    return _smp("pspnet", psp_out_channels=64, encoder_depth=2, upsampling=4)
 
 
 def deeplabv3plus() -> nn.Module:

@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection.image_list import ImageList
 
-from streamvision.engine.two_stage_results import to_perception
 from streamvision.engine.decoders import to_detections
+from streamvision.engine.two_stage_results import to_perception
 from streamvision.geometry import Letterbox
 from streamvision.train.networks import Target
 from streamvision.train.networks.pixels import Normalise, hidden

@@ -1,7 +1,8 @@
 """Networks in training that say what every part of a picture is: cross-entropy for each pixel, with a Dice loss or not.
 
-torchvision's DeepLabV3, LR-ASPP and FCN, segmentation-models-pytorch's U-Net, PSPNet, DeepLabV3+ and others, TwinLiteNet:
-a module gives one tensor of scores, one for each label map, or a dict with ``out`` and a helper head, ``aux``.
+torchvision's DeepLabV3, LR-ASPP and FCN, segmentation-models-pytorch's U-Net, PSPNet, DeepLabV3+ and others,
+TwinLiteNet: a module gives one tensor of scores, one for each label map, or a dict with ``out`` and a helper head,
+``aux``.
 """
 
 from __future__ import annotations
@@ -53,10 +54,9 @@ class Segmenter:
     def predict(self, pictures: Tensor, letterboxes: Sequence[Letterbox]) -> list[Perception]:
         """Return the label maps, at the network's own size."""
         labels = [_winner(scores).cpu().numpy() for scores in class_scores(self.module(self._normalise(pictures)))]
+        named = dict(zip(self._maps, labels, strict=True))
         return [
-            Perception(
-                Detections.empty(), tuple(self._map(name, rows[index], box) for name, rows in zip(self._maps, labels))
-            )
+            Perception(Detections.empty(), tuple(self._map(name, rows[index], box) for name, rows in named.items()))
             for index, box in enumerate(letterboxes)
         ]
 
@@ -70,11 +70,10 @@ class Segmenter:
             return _binary(scores[:, 0], truth)
         weights = None if self._weights is None else self._weights.to(scores.device)
         known = (truth != UNLABELLED).any()
-        loss = functional.cross_entropy(
+        return functional.cross_entropy(
             scores, truth.long(), weights, ignore_index=UNLABELLED, label_smoothing=self._smoothing,
             reduction="mean" if bool(known) else "sum",
         )  # fmt: skip
-        return loss
 
 
 def _sized(scores: Tensor, truth: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ ADAPTERS = {
     "street": "streamvision.train.networks.street:StreetNetwork",
     "two_stage": "streamvision.train.networks.detectors:Detector",
 }
-"""Recipe ``exporter`` -> a class of `Network`: made by ``of(module, recipe)`` where it has that, else of module and task."""
+"""Recipe ``exporter`` -> a class of `Network`, made by its ``of(module, recipe)``, or else of module and task."""
 MIN_SCORE = 0.001
 """Evaluation asks for the whole curve, so nearly everything is kept."""
 _WITH_BACKGROUND = ("dense", "two_stage")
