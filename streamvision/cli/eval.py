@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from streamvision.cli._figures import show
 from streamvision.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from streamvision.interfaces import Engine
 
 _UNLABELLED = 255
-_ROWS = 20
-"""Tables by class that are longer are for files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,41 +44,57 @@ class _Build:
         )  # fmt: skip
 
 
+Model = Annotated[
+    str, typer.Argument(help="A model's name, its manifest, or the folder of a training.", show_default=False)
+]
+Images = Annotated[Path | None, typer.Option(help="The folder of the pictures.")]
+Annotations = Annotated[
+    Path | None, typer.Option(help="Without --data: a COCO file of their boxes, or a folder of label pictures.")
+]
+Data = Annotated[str | None, typer.Option(help="Labelled pictures: [coco:|voc:|yolo:|labels:|classes:]PATH[@SPLIT].")]
+JsonOut = Annotated[Path | None, typer.Option("--json", help="Write the figures there, as JSON.")]
+Report = Annotated[Path | None, typer.Option(help="Write a report there, as one HTML file.")]
+Beside = Annotated[str | None, typer.Option(help="A second model, measured on the same.")]
+Backend = Annotated[str, typer.Option(help="auto, openvino, onnxruntime, torch or tensorrt.")]
+Precision = Annotated[str, typer.Option(help="auto, fp32, bf16, fp16 or int8.")]
+Fitting = Annotated[Path | None, typer.Option(help="For int8: a folder of pictures to fit it to.")]
+LabelMap = Annotated[str | None, typer.Option("--map", help="Which label map, where a model makes several.")]
+MapClass = Annotated[
+    list[str] | None, typer.Option(help="MODEL'S=DATA'S: which classes are the same under other names.")
+]
+Ignore = Annotated[
+    list[int] | None, typer.Option(help="An index of label pictures that does not count; 255 by default.")
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="At most so many pictures, drawn evenly.")]
+Voc = Annotated[bool, typer.Option("--voc", help="Also the AP of PASCAL VOC, by 11 points and by all.")]
+GroupBy = Annotated[
+    str | None, typer.Option(help="A metadata column: the figures of each of its groups, and their difference.")
+]
+Spoilt = Annotated[
+    int, typer.Option(min=0, help="Again on so many pictures in fog, dark, rain, blur, noise and compression.")
+]
+Speed = Annotated[bool, typer.Option("--speed", help="Also the speed on this machine; a report has it.")]
+
+
 def evaluate(
-    model: Annotated[
-        str, typer.Argument(help="A model's name, its manifest, or the folder of a training.", show_default=False)
-    ],
-    images: Annotated[Path | None, typer.Option(help="The folder of the pictures.")] = None,
-    annotations: Annotated[
-        Path | None, typer.Option(help="Without --data: a COCO file of their boxes, or a folder of label pictures.")
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="Labelled pictures: [coco:|voc:|yolo:|labels:|classes:]PATH[@SPLIT].")
-    ] = None,
-    json_out: Annotated[Path | None, typer.Option("--json", help="Write the figures there, as JSON.")] = None,
-    report: Annotated[Path | None, typer.Option(help="Write a report there, as one HTML file.")] = None,
-    beside: Annotated[str | None, typer.Option(help="A second model, measured on the same.")] = None,
-    backend: Annotated[str, typer.Option(help="auto, openvino, onnxruntime, torch or tensorrt.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, bf16, fp16 or int8.")] = "auto",
-    calibration: Annotated[Path | None, typer.Option(help="For int8: a folder of pictures to fit it to.")] = None,
-    label_map: Annotated[
-        str | None, typer.Option("--map", help="Which label map, where a model makes several.")
-    ] = None,
-    map_class: Annotated[
-        list[str] | None, typer.Option(help="MODEL'S=DATA'S: which classes are the same under other names.")
-    ] = None,
-    ignore: Annotated[
-        list[int] | None, typer.Option(help="An index of label pictures that does not count; 255 by default.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many pictures, drawn evenly.")] = None,
-    voc: Annotated[bool, typer.Option("--voc", help="Also the AP of PASCAL VOC, by 11 points and by all.")] = False,
-    group: Annotated[
-        str | None, typer.Option(help="A metadata column: the figures of each of its groups, and their difference.")
-    ] = None,
-    robustness: Annotated[
-        int, typer.Option(min=0, help="Again on so many pictures in fog, dark, rain, blur, noise and compression.")
-    ] = 0,
-    speed: Annotated[bool, typer.Option("--speed", help="Also the speed on this machine; a report has it.")] = False,
+    model: Model,
+    images: Images = None,
+    annotations: Annotations = None,
+    data: Data = None,
+    json_out: JsonOut = None,
+    report: Report = None,
+    beside: Beside = None,
+    backend: Backend = "auto",
+    precision: Precision = "auto",
+    calibration: Fitting = None,
+    label_map: LabelMap = None,
+    map_class: MapClass = None,
+    ignore: Ignore = None,
+    limit: Limit = None,
+    voc: Voc = False,
+    group: GroupBy = None,
+    robustness: Spoilt = 0,
+    speed: Speed = False,
 ) -> None:
     """Measure a model on labelled pictures: AP of boxes and masks, IoU of label maps, or how often the class is right.
 
@@ -107,7 +121,7 @@ def evaluate(
     build = _Build(backend, precision, calibration)
     studies = _studies(manifests, names, question, build)
     _note_masks(manifests[0], studies[0])
-    _show(studies)
+    show(studies)
     _write(studies, json_out, report)
 
 
@@ -217,73 +231,6 @@ def _note_masks(manifest: Manifest, study: Study) -> None:
     book = study.evaluator.objects
     if manifest.task == "instance_segmentation" and book is not None and not book.outlined:
         typer.echo(f"{study.evaluator.dataset.origin} does not outline every object: boxes only, no mask AP", err=True)
-
-
-def _show(studies: Sequence[Study]) -> None:
-    from streamvision.evaluate.summary import as_json, difference
-
-    first = as_json(studies[0])
-    rows = {name: [value] for name, value in first.items() if not isinstance(value, dict | list)}
-    rows |= {name: [value] for name, value in (first.get("classes") or {}).items()}
-    if studies[0].speed is not None:
-        rows |= {name: [value] for name, value in first["speed"].items() if name != "engine"}
-    if len(studies) > 1:
-        second = as_json(studies[1])
-        second |= (second.get("classes") or {}) | (second.get("speed") or {})
-        apart = difference(*studies)
-        rows = {name: [*row, second.get(name), apart.get(name)] for name, row in rows.items()}
-    wide = max(10, *map(len, rows))
-    for name, row in rows.items():
-        typer.echo("  ".join([f"{name:<{wide}}" + f" {_text(row[0])}", *(f"{_text(one):>10}" for one in row[1:])]))
-    _show_classes(studies[0])
-    _show_groups(studies[0])
-    _show_robustness(studies[0])
-
-
-def _show_classes(study: Study) -> None:
-    from streamvision.evaluate.summary import class_rows
-
-    rows = [row for row in class_rows(study) if row["objects"]]
-    if len(rows) <= _ROWS:
-        _table(rows)
-
-
-def _show_groups(study: Study) -> None:
-    figures = [gap.figure for gap in study.gaps]
-    _table([
-        {"group": one.name, "pictures": one.pictures, **{name: one.figures[name] for name in figures}}
-        for one in study.groups
-    ])  # fmt: skip
-    for gap in study.gaps:
-        typer.echo(f"{gap.figure}: {gap.best} is {gap.size:.4f} better than {gap.worst}")
-
-
-def _show_robustness(study: Study) -> None:
-    if study.robustness is None:
-        return
-    for figure in study.robustness.clean:
-        left = study.robustness.left(figure)
-        _table([
-            {f"{figure} in": kind, **{str(at): row[figure] for at, row in enumerate(rows, 1)}, "left": left[kind]}
-            for kind, rows in study.robustness.spoilt.items()
-        ])  # fmt: skip
-
-
-def _table(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print rows with the same keys, the first column to the left."""
-    if not rows:
-        return
-    lines = [list(rows[0]), *([_text(value) for value in row.values()] for row in rows)]
-    wide = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    typer.echo()
-    for first, *rest in lines:
-        typer.echo("  ".join([f"{first:<{wide[0]}}", *(f"{one:>{w}}" for one, w in zip(rest, wide[1:], strict=True))]))
-
-
-def _text(value: object) -> str:
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return "-"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def _write(studies: Sequence[Study], json_out: Path | None, report: Path | None) -> None:

@@ -138,6 +138,23 @@ def test_robustness_of_a_network_that_sees_nothing_anyway(data: Path, tmp_path: 
     assert "AP50 in" in text
 
 
+def test_a_classifier_on_a_folder_of_classes(tmp_path: Path):
+    for name, count in (("cat", 3), ("dog", 1)):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for number in range(count):
+            picture = np.random.default_rng(number).integers(0, 255, (32, 64, 3)).astype(np.uint8)
+            cv2.imwrite(str(tmp_path / "set" / name / f"{number}.png"), picture)
+    scores = np.array([[0.75, 0.25]], np.float32)
+    network = networks.saying(tmp_path / "toy.onnx", {"scores": scores}, [1, 3, SIZE[1], SIZE[0]])
+    manifest = write_manifest(
+        tmp_path, network, task="classification", decoder={"type": "classification", "softmax": False},
+        input={"size": list(SIZE), "fit": "stretch"},
+    )  # fmt: skip
+    got = figures(tmp_path / "out.json", manifest, "--data", f"classes:{tmp_path / 'set'}")
+    assert (got["top1"], got["top5"], got["ECE"]) == pytest.approx((0.75, 1, 0))
+    assert got["classes"] == {"cat": 1, "dog": 0}
+
+
 def test_fewer_pictures(data: Path, tmp_path: Path):
     assert figures(tmp_path / "out.json", street(tmp_path), "--data", data, "--limit", "2")["images"] == 2
 
