@@ -27,11 +27,12 @@ def show(studies: Sequence[Study]) -> None:
     if len(studies) > 1:
         second = as_json(studies[1])
         second |= (second.get("classes") or {}) | (second.get("speed") or {})
-        apart = difference(*studies)
+        apart: dict[str, Any] = {"model": "difference", **difference(*studies)}
         rows = {name: [*row, second.get(name), apart.get(name)] for name, row in rows.items()}
     wide = max(10, *map(len, rows))
     for name, row in rows.items():
-        typer.echo("  ".join([f"{name:<{wide}}" + f" {_text(row[0])}", *(f"{_text(one):>10}" for one in row[1:])]))
+        alone = len(row) == 1
+        typer.echo(f"{name:<{wide}} " + (_text(row[0]) if alone else "  ".join(f"{_text(one):>12}" for one in row)))
     _show_classes(studies[0])
     _show_groups(studies[0])
     _show_robustness(studies[0])

@@ -88,10 +88,10 @@ def number(value: float | int | None, *, bar: bool = False, digits: int = 3) -> 
     return Cell(text_of(value, digits), True, min(1.0, max(0.0, float(value))) if bar and known and value else None)
 
 
-def signed(value: float | None, digits: int = 3) -> Cell:
-    """Return a cell of a difference, coloured by its sign where it can be seen in the digits."""
+def signed(value: float | None, digits: int = 3, *, less_is_better: bool = False) -> Cell:
+    """Return a cell of a difference, coloured by what it means where it can be seen in the digits."""
     if value is None or not math.isfinite(value):
         return Cell("–", True)
     text = f"{value:+.{digits}f}"
-    tone = "" if float(text) == 0 else "good" if value > 0 else "bad"
+    tone = "" if float(text) == 0 else "good" if (value > 0) != less_is_better else "bad"
     return Cell(text, True, tone=tone)

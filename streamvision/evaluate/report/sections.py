@@ -42,7 +42,7 @@ def sections(study: Study, other: Study | None) -> Iterator[Section]:
     yield Section("figures", "Figures", tables=[_figures(study, other)])
     if study.evaluator.objects is not None:
         yield _by_class(study, other)
-    yield from _maps(study)
+    yield from _maps(study, other)
     if study.evaluation.whole is not None:
         whole = study.evaluation.whole
         rows = [
@@ -63,7 +63,8 @@ def _figures(study: Study, other: Study | None) -> Table:
     for name, value in study.figures.items():
         row = [label(name), number(value, bar=True)]
         if other is not None:
-            row += [number(theirs.get(name), bar=True), signed(value - theirs[name] if name in theirs else None)]
+            apart = value - theirs[name] if name in theirs else None
+            row += [number(theirs.get(name), bar=True), signed(apart, less_is_better=name.endswith("ECE"))]
         rows.append(row)
     return Table(_heads(["figure", study.model], other), rows)
 
@@ -81,8 +82,7 @@ def _by_class(study: Study, other: Study | None) -> Section:
     for row in sorted(rows, key=lambda row: -row["objects"]):
         cells = [label(row["class"]), number(row["objects"]), number(row["AP50"], bar=True)]
         if other is not None:
-            beside = theirs.get(row["class"])
-            cells += [number(beside, bar=True), signed(None if beside is None else row["AP50"] - beside)]
+            cells += _beside(row["AP50"], theirs.get(row["class"]))
         table.append([*cells, *(number(row[name]) for name in head)])
     second = [] if other is None else [f"AP50, {other.model}", "difference"]
     heads = ["class", "objects", "AP50", *second, *head]
@@ -120,20 +120,29 @@ def _mean(curves: np.ndarray[tuple[int, ...], np.dtype[np.float64]]) -> list[flo
     return [float(value) for value in known.mean(0)] if len(known) else []
 
 
-def _maps(study: Study) -> Iterator[Section]:
+def _maps(study: Study, other: Study | None) -> Iterator[Section]:
     tables = []
     for name, one in study.evaluation.maps.items():
+        second = None if other is None else other.evaluation.maps.get(name)
+        theirs = {} if second is None else dict(zip(second.names, second.ious.tolist(), strict=True))
         there = one.confusion.sum(1)
         total = max(1, int(there.sum()))
-        rows = [
-            [label(kind), number(float(iou), bar=True), number(100 * int(there[index]) / total, digits=1)]
-            for index, (kind, iou) in enumerate(zip(one.names, one.ious, strict=True))
-        ]
-        rows.append([label("mean"), number(one.miou, bar=True), number(None)])
-        note = f"{one.pixel_accuracy:.3f} of the pixels of these classes were seen right."
-        tables.append(Table(("class", "IoU", "% of pixels"), rows, f"Label map {name}", note))
+        rows = []
+        for index, (kind, iou) in enumerate(zip(one.names, one.ious.tolist(), strict=True)):
+            cells = [label(kind), number(100 * int(there[index]) / total, digits=1), number(iou, bar=True)]
+            rows.append(cells if second is None else [*cells, *_beside(iou, theirs.get(kind))])
+        mean = [label("mean"), number(None), number(one.miou, bar=True)]
+        rows.append(mean if second is None else [*mean, *_beside(one.miou, second.miou)])
+        note = f"{text_of(one.pixel_accuracy)} of the pixels of these classes were seen right."
+        more = [] if second is None or other is None else [f"IoU, {other.model}", "difference"]
+        tables.append(Table(("class", "% of pixels", "IoU", *more), rows, f"Label map {name}", note))
     if tables:
         yield Section("maps", "Label maps", tables=tables)
+
+
+def _beside(own: float, theirs: float | None) -> list[Cell]:
+    """Return the cells of what the second model reaches."""
+    return [number(theirs, bar=True), signed(None if theirs is None else own - theirs)]
 
 
 def _calibrations(study: Study) -> Iterator[Section]:
