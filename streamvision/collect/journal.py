@@ -68,8 +68,8 @@ class Journal:
         self._written = -1
         try:
             (folder / PICTURES).mkdir(parents=True, exist_ok=True)
-            self._file: BinaryIO = (folder / JOURNAL).open("ab")
             self._resume()
+            self._file: BinaryIO = (folder / JOURNAL).open("ab")
         except OSError as error:
             raise UsageError(f"pictures cannot be collected here: {error.strerror}", where=str(folder)) from error
 
@@ -133,7 +133,7 @@ class Journal:
     def _resume(self) -> None:
         """Read what is there, cut off a torn line, and remove files that no line knows of."""
         path = self.folder / JOURNAL
-        content = path.read_bytes()
+        content = path.read_bytes() if path.exists() else b""
         whole = content[: content.rfind(b"\n") + 1]
         if len(whole) < len(content):
             os.truncate(path, len(whole))

@@ -36,7 +36,8 @@ def target_of(question: Question, seen: Perception, manifest: Manifest) -> Targe
     if manifest.task == "classification":
         return _picture_class(question, seen, manifest.labels)
     wanted = question.class_name
-    if question.detection is None and (question.map or wanted not in (None, *manifest.labels) or not manifest.labels):
+    unknown = bool(manifest.segmentation) and wanted not in (None, *manifest.labels)
+    if question.detection is None and (question.map or unknown or not manifest.labels):
         return _area(question, manifest)
     return _object(question, seen.detections, manifest.labels)
 

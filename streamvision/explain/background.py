@@ -161,7 +161,7 @@ class Explainer:
         try:
             self._shelf.keep(request, to_jpeg(rgb, _QUALITY))
         except OSError as error:
-            log.error("the picture of an event could not be kept", event=request.event, error=str(error))
+            log.error("the picture of an event could not be kept", id=request.event, error=str(error))
             self._count(request, "disk")
             return
         self._waiting.append(request)
@@ -187,10 +187,10 @@ class Explainer:
         except Stopped:
             return
         except EngineError as error:
-            log.warning("an event could not be explained", event=request.event, error=str(error))
+            log.warning("an event could not be explained", id=request.event, error=str(error))
             self._drop(request, "engine")
         except OSError as error:
-            log.error("an explanation could not be written", event=request.event, error=str(error))
+            log.error("an explanation could not be written", id=request.event, error=str(error))
             self._count(request, "disk")
         self._waiting = [one for one in self._waiting if one.event != request.event]
 

@@ -26,7 +26,7 @@ from streamvision.export import recipes, registry
 from streamvision.export.recipes import Recipe
 from streamvision.export.segmentation import class_scores
 from streamvision.geometry import Letterbox
-from streamvision.types import Frame
+from streamvision.types import Float32, Frame
 
 Score = Callable[[Tensor], Tensor]
 """A network's input (1,3,h,w) -> what is differentiated (1,)."""
@@ -49,15 +49,20 @@ def grad_cam(trained: Trained, manifest: Manifest, frame: Frame, target: Target,
     module = registry.build(recipe, trained.weights, _classes(recipe, manifest)).module
     score = score_of(module, recipe, manifest, target, frame.letterbox)
     picture = network_input(frame, manifest)
+    values, value = layer_map(module, score, picture, layer)
+    found = np.ascontiguousarray(inner(values, frame.letterbox), np.float32)  # type: ignore[arg-type]
+    return Saliency("gradcam", found, frame.letterbox, _share(value, target, recipe))
+
+
+def layer_map(module: nn.Module, score: Score, picture: Tensor, layer: str | None = None) -> tuple[Float32, float]:
+    """Return the map (h,w) in [0,1], as large as the picture, and the value of the score; see `grad_cam`."""
     chosen = _layer(module, score, picture, layer)
     with torch.enable_grad():
         value = float(score(picture).detach()[0])
         weighted = _captum()(score, chosen).attribute(picture, relu_attributions=True)
-    whole = functional.interpolate(weighted.detach(), picture.shape[2:], mode="bilinear", align_corners=False)
-    values = inner(whole[0, 0].numpy(), frame.letterbox)
-    largest = float(values.max())
-    found = np.ascontiguousarray(values / largest if largest > 0 else values, np.float32)
-    return Saliency("gradcam", found, frame.letterbox, _share(value, target, recipe))
+    whole = functional.interpolate(weighted.detach(), picture.shape[2:], mode="bilinear", align_corners=False)[0, 0]
+    largest = float(whole.max())
+    return (whole / largest if largest > 0 else whole).numpy(), value
 
 
 def network_input(frame: Frame, manifest: Manifest) -> Tensor:
@@ -183,6 +188,8 @@ def _outputs(candidates: dict[str, nn.Module], score: Score, picture: Tensor) ->
         with torch.enable_grad():
             value = score(picture)
             once = [layer for layer in order if len(runs[id(layer)]) == 1 and _is_map(runs[id(layer)][0])]
+            if not once:
+                return []
             outputs = [runs[id(layer)][0] for layer in once]
             gradients: Sequence[Tensor | None] = torch.autograd.grad(value.sum(), outputs, allow_unused=True)
     finally:

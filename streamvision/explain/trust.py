@@ -24,21 +24,32 @@ from streamvision.types import Float32, Frame, UInt8
 STEPS = 20
 _BLUR = 0.04
 """The blur from which insertion starts, as a share of the longer side: what is left says little of any object."""
+_CLEARLY = 0.05
+"""By how much the score has to fall faster when what matters is hidden first."""
 _AGREEMENT = 0.5
 """A map that agrees less with itself is mostly noise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Curves:
-    """The score, as a share of the whole picture's, with 0, 1/n, 2/n ... 1 of the picture hidden, or shown."""
+    """The score, as a share of the whole picture's, with 0, 1/n, 2/n ... 1 of the picture hidden, or shown.
+
+    ``control``: the deletion with the least important pixels first, which has to be slower.
+    """
 
     deletion: tuple[float, ...]
     insertion: tuple[float, ...]
+    control: tuple[float, ...]
 
     @property
     def deletion_area(self) -> float:
         """The area under the curve; the smaller the better."""
         return _area(self.deletion)
+
+    @property
+    def control_area(self) -> float:
+        """The area under the curve; the larger the better."""
+        return _area(self.control)
 
     @property
     def insertion_area(self) -> float:
@@ -57,21 +68,25 @@ class Pointing:
 
 
 def curves(engine: Engine, frame: Frame, target: Target, saliency: Saliency, steps: int = STEPS) -> Curves:
-    """Hide and show the picture piece by piece in the map's order; takes 2 x (``steps`` + 1) inferences."""
+    """Hide and show the picture piece by piece in the map's order; takes 3 x (``steps`` + 1) inferences."""
     blank = np.full_like(frame.pixels, engine.input.pad)
     sigma = max(frame.letterbox.inner_wh) * _BLUR
     blurred = np.asarray(cv2.GaussianBlur(frame.pixels, (0, 0), sigma), np.uint8)
     whole = saliency.score or 1.0
 
-    def stages(top: UInt8, below: UInt8, *, hide: bool) -> Iterator[UInt8]:
-        for first in _first(saliency.values, steps):
-            yield mixed(top, below, frame.letterbox, 1 - first if hide else first)
+    def stages(values: Float32, base: UInt8, *, hide: bool) -> Iterator[UInt8]:
+        for first in _first(values, steps):
+            yield mixed(frame.pixels, base, frame.letterbox, 1 - first if hide else first)
 
     def read(pictures: Iterator[UInt8]) -> tuple[float, ...]:
         found = scores(engine, frame, pictures, target, engine.max_batch, engine.in_flight)
         return tuple(score / whole for score in found)
 
-    return Curves(read(stages(frame.pixels, blank, hide=True)), read(stages(frame.pixels, blurred, hide=False)))
+    values = saliency.values
+    return Curves(
+        read(stages(values, blank, hide=True)), read(stages(values, blurred, hide=False)),
+        read(stages(-values, blank, hide=True)),
+    )  # fmt: skip
 
 
 def pointing(saliency: Saliency, xyxy: tuple[float, float, float, float]) -> Pointing:
@@ -93,7 +108,7 @@ def doubts(saliency: Saliency, measured: Curves) -> list[str]:
     found = []
     if saliency.agreement is not None and saliency.agreement < _AGREEMENT:
         found.append(f"it is mostly noise (agreement {saliency.agreement:.2f}): take more masks")
-    if measured.insertion_area <= measured.deletion_area:
+    if measured.control_area - measured.deletion_area < _CLEARLY:
         found.append("what it marks does not matter more to the network than what it does not")
     return found
 
@@ -102,6 +117,7 @@ def as_json(measured: Curves, placed: Pointing | None) -> dict[str, Any]:
     """Return the measurements as JSON-ready values."""
     found: dict[str, Any] = {
         "deletion": round(measured.deletion_area, 4), "insertion": round(measured.insertion_area, 4),
+        "deletion_backwards": round(measured.control_area, 4),
         "deletion_curve": [round(value, 4) for value in measured.deletion],
         "insertion_curve": [round(value, 4) for value in measured.insertion],
     }  # fmt: skip

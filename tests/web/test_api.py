@@ -17,7 +17,7 @@ from starlette.routing import Route
 
 from streamvision.errors import MissingError, StoreError
 from streamvision.types import StreamState
-from streamvision.web import Counts, EngineReadiness, Tokens, WebServer, create_app, frame_age_s
+from streamvision.web import Counts, EngineReadiness, EventExplanation, Tokens, WebServer, create_app, frame_age_s
 from streamvision.web.openapi import document
 from streamvision.web.security import HEADERS
 from tests.web.fakes import FakeBoard, filming, serving, status
@@ -70,6 +70,21 @@ def test_alive_and_ready(client: httpx.Client, board: FakeBoard) -> None:
     assert check("/healthz", client.get("/healthz"))["status"] == "ok"
     assert check("/readyz", client.get("/readyz"))["models"]["street"]["state"] == "ready"
     assert check("/api/v1/openapi.json", client.get("/api/v1/openapi.json"))["openapi"] == "3.1.0"
+
+
+def test_an_explanation_is_there_or_coming_or_not(client: httpx.Client, board: FakeBoard) -> None:
+    path = "/api/v1/events/{event}/explanation.jpg"
+    board.explanations = {"01A": EventExplanation(JPEG_START + b"map"), "01B": EventExplanation(pending=True)}
+    done = client.get("/api/v1/events/01A/explanation.jpg")
+    assert (done.status_code, done.headers["content-type"], done.content) == (200, "image/jpeg", JPEG_START + b"map")
+    coming = client.get("/api/v1/events/01B/explanation.jpg")
+    assert coming.status_code == 202
+    assert check(path, coming) == {"status": "pending", "event": "01B"}
+    assert int(coming.headers["retry-after"]) > 0
+    missing = client.get("/api/v1/events/01C/explanation.jpg")
+    assert missing.status_code == 404
+    assert error_code(path, missing) == "no_explanation"
+    assert "nobody asked for it" in missing.json()["error"]["message"]
 
 
 def test_a_silent_stage_is_not_healthy(client: httpx.Client, board: FakeBoard) -> None:
