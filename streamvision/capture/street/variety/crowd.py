@@ -16,7 +16,7 @@ from streamvision.capture.street.variety.places import Place, Zone
 
 _LONGEST_M = 110.0
 _SMALLEST_PX = 5.0
-_FLAT = {"traffic light", "traffic sign"}
+FACED = {"traffic light", "traffic sign"}
 """What has a face: it is turned to the camera."""
 
 
@@ -77,7 +77,7 @@ class Crowd:
         return (x0 + x1) / 2 + off, y
 
     def _heading(self, zone: Zone, name: str, spot: tuple[float, float]) -> float:
-        if name in _FLAT:
+        if name in FACED:
             dx, dy = self._camera.position[0] - spot[0], self._camera.position[1] - spot[1]
             return float(np.arctan2(dy, dx) + self._rng.normal(0, 0.4))
         loose = name in ("person", "") and self._rng.random() < 0.5

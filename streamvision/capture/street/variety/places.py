@@ -8,14 +8,24 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from streamvision.capture.drawn.camera import Points
-from streamvision.capture.street.variety import textures, walls
+from streamvision.capture.street.variety.textures import NUMBERS as TILES
+from streamvision.capture.street.variety.walls import INDOORS, OUTDOORS
+from streamvision.capture.street.variety.walls import NUMBERS as WALLS
 
 UNKNOWN = 255
 _TRAFFIC = {"car": 1.0, "truck": 0.16, "bus": 0.12, "motorcycle": 0.14, "bicycle": 0.08}
-_FOOT = {"person": 1.0, "bicycle": 0.14, "motorcycle": 0.05, "traffic sign": 0.12, "traffic light": 0.06, "": 0.5}
+_FOOT = {"person": 1.0, "bicycle": 0.14, "motorcycle": 0.05, "traffic sign": 0.18, "traffic light": 0.14, "": 0.45}
 _CYCLE = {"bicycle": 1.0, "person": 0.15, "motorcycle": 0.1}
 _PARKED = {"car": 1.0, "truck": 0.05, "motorcycle": 0.06, "bus": 0.01}
-_SQUARE = {"person": 1.0, "bicycle": 0.14, "": 0.3, "car": 0.04, "motorcycle": 0.05, "traffic sign": 0.03}
+_SQUARE = {
+    "person": 1.0,
+    "bicycle": 0.14,
+    "": 0.3,
+    "car": 0.04,
+    "motorcycle": 0.07,
+    "traffic sign": 0.06,
+    "traffic light": 0.03,
+}
 _YARD = {"person": 0.7, "car": 0.5, "truck": 0.35, "": 0.6, "bicycle": 0.12, "motorcycle": 0.14, "bus": 0.08,
          "traffic sign": 0.05}  # fmt: skip
 _HALL = {"person": 1.0, "": 0.75, "bicycle": 0.02}
@@ -95,7 +105,7 @@ def place(rng: np.random.Generator) -> Place:
 def ground(rng: np.random.Generator, kinds: tuple[str, ...], meaning: int) -> Ground:
     """Return one of some kinds of ground in a tint of its own."""
     tint = rng.uniform(0.82, 1.12) * (1 + rng.normal(0, 0.025, 3))
-    return Ground(str(rng.choice(kinds)), int(rng.integers(textures.NUMBERS)), tuple(tint.tolist()), meaning)
+    return Ground(str(rng.choice(kinds)), int(rng.integers(TILES)), tuple(tint.tolist()), meaning)
 
 
 def rect(x0: float, x1: float, y0: float, y1: float) -> Points:
@@ -115,7 +125,7 @@ def _paint(rng: np.random.Generator) -> tuple[float, float, float]:
 
 def _walls(rng: np.random.Generator, where: Place, distances: tuple[float, float, float, float]) -> None:
     """Put walls to the north, west, south and east, or leave some sides open."""
-    kinds = walls.INDOORS if where.indoors else walls.OUTDOORS
+    kinds = INDOORS if where.indoors else OUTDOORS
     north, west, south, east = distances
     far = _FAR if not where.indoors else max(distances)
     ends = ((far, north, -far, north), (-west, far, -west, -far), (-far, -south, far, -south), (east, -far, east, far))
@@ -123,7 +133,7 @@ def _walls(rng: np.random.Generator, where: Place, distances: tuple[float, float
     for end in ends:
         if rng.random() < (0.95 if where.indoors else 0.62):
             kind = kind if rng.random() < 0.5 else str(rng.choice(kinds))
-            where.walls.append(Wall(end, kind, int(rng.integers(walls.NUMBERS))))
+            where.walls.append(Wall(end, kind, int(rng.integers(WALLS))))
 
 
 def _dashes(y: float, wide: float, length: float, gap: float, ink: tuple[float, float, float], across: bool,
@@ -190,7 +200,9 @@ def _road(rng: np.random.Generator) -> Place:
         sides.append(out)
     _walls(rng, where, (sides[0] + rng.uniform(0, 12), 60.0, sides[1] + rng.uniform(0, 12), 60.0))
     _zebra(rng, where, half)
-    where.zones.append(Zone((-_FAR, _FAR, -_FAR, _FAR), {"": 1.0, "person": 0.3, "traffic sign": 0.1}))
+    where.zones.append(
+        Zone((-_FAR, _FAR, -_FAR, _FAR), {"": 1.0, "person": 0.3, "traffic sign": 0.2, "traffic light": 0.08})
+    )
     return where
 
 

@@ -6,13 +6,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streamvision.capture.drawn import Drawn
+from streamvision.capture.drawn import CLASSES, Drawn
 from streamvision.capture.drawn.camera import Camera
 from streamvision.capture.drawn.figures import any_figure
 from streamvision.capture.drawn.painter import Drawing, Thing, colour, draw, shadows
 from streamvision.capture.street.variety.backdrop import Backdrop, backdrop
 from streamvision.capture.street.variety.collage import collage
-from streamvision.capture.street.variety.crowd import Crowd
+from streamvision.capture.street.variety.crowd import FACED, Crowd
 from streamvision.capture.street.variety.demo import demo_sample
 from streamvision.capture.street.variety.lens import photograph
 from streamvision.capture.street.variety.mood import Mood, mood
@@ -70,15 +70,15 @@ def _things(rng: np.random.Generator, camera: Camera, where: Place) -> list[Thin
 
 def _close_up(rng: np.random.Generator, camera: Camera, crowd: Crowd) -> None:
     """Put one thing where it fills a good part of the picture, if the camera allows."""
-    names = ("person", "car", "bicycle", "motorcycle", "truck", "bus")
-    name = str(rng.choice(names, p=[0.34, 0.28, 0.1, 0.12, 0.08, 0.08]))
+    name = str(rng.choice(CLASSES, p=[0.3, 0.1, 0.11, 0.25, 0.08, 0.07, 0.05, 0.04]))
     size = float(any_figure(name, rng).size_m.max())
     wanted = camera.size_wh[1] * rng.uniform(0.35, 1.0)
     distance = camera.focal_px * size / wanted
     level = float(np.sqrt(max(distance**2 - (camera.position[2] - 1) ** 2, 1.0)))
     yaw = camera.yaw + rng.normal(0, 0.12)
     spot = (camera.position[0] + np.sin(yaw) * level, camera.position[1] + np.cos(yaw) * level)
-    crowd.put(name, spot, float(rng.uniform(0, 2 * np.pi)))
+    towards = float(np.arctan2(-np.cos(yaw), -np.sin(yaw)) + rng.normal(0, 0.4))
+    crowd.put(name, spot, towards if name in FACED else float(rng.uniform(0, 2 * np.pi)))
 
 
 def _picture(
