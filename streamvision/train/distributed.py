@@ -10,11 +10,15 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 
 import torch
 from torch import Tensor, distributed, nn
 
 from streamvision.train.networks import Network, Target
+
+_PATIENCE = timedelta(hours=12)
+"""One process evaluates while the others wait."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +59,7 @@ def connected(crew: Crew, device: torch.device) -> Iterator[None]:
     if crew.size == 1:
         yield
         return
-    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=_PATIENCE)
     try:
         yield
     finally:
@@ -63,24 +67,30 @@ def connected(crew: Crew, device: torch.device) -> Iterator[None]:
 
 
 class Losses(nn.Module):
-    """A network's losses as a module, which is what can be run in several processes."""
+    """A network's losses as a module, which is what can be run in several processes.
 
-    def __init__(self, network: Network) -> None:
+    ``tied``: every weight hangs on the losses, if only by a zero, so that processes whose batches teach different
+    heads wait for the same gradients.
+    """
+
+    def __init__(self, network: Network, *, tied: bool = False) -> None:
         super().__init__()
         self.module = network.module
-        self._network = network
+        self._network, self._tied = network, tied
 
     def forward(self, pictures: Tensor, targets: Sequence[Target]) -> dict[str, Tensor]:
-        """Return named losses; a zero that hangs on the weights where nothing in the batch teaches anything."""
+        """Return named losses; ``nothing``, a zero, where nothing in the batch teaches anything."""
         losses = self._network.losses(pictures, targets)
-        return losses or {"nothing": next(each for each in self.parameters() if each.requires_grad).sum() * 0.0}
+        if losses and not self._tied:
+            return losses
+        zero = torch.stack([each.sum() for each in self.parameters() if each.requires_grad]).sum() * 0.0
+        name = next(iter(losses), "nothing")
+        return {**losses, name: losses[name] + zero if losses else zero}
 
 
 def parallel(network: Network, crew: Crew) -> nn.Module:
     """Return the losses, with gradients averaged over all processes."""
-    losses = Losses(network)
     if crew.size == 1:
-        return losses
-    # A batch may show nothing that one of the heads learns from, so parameters without a gradient are looked for.
-    wrapped: nn.Module = nn.parallel.DistributedDataParallel(losses, find_unused_parameters=True)
+        return Losses(network)
+    wrapped: nn.Module = nn.parallel.DistributedDataParallel(Losses(network, tied=True))
     return wrapped

@@ -106,8 +106,8 @@ def ssdlite() -> nn.Module:
 
 
 def _layers(wide: int = 64) -> nn.Module:
-    """A backbone for torchvision's segmenters: ``low`` at stride 4, ``aux`` at 4, ``out`` at 8."""
-    blocks = OrderedDict(low=_block(3, 24, 4), out=_block(24, wide, 2))
+    """A backbone for torchvision's segmenters: ``aux`` at stride 2, ``out`` at 4."""
+    blocks = OrderedDict(low=_block(3, 24, 2), out=_block(24, wide, 2))
     return IntermediateLayerGetter(nn.Sequential(blocks), {"low": "aux", "out": "out"})
 
 
