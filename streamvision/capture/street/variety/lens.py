@@ -78,7 +78,7 @@ def _blurred(rng: np.random.Generator, picture: Field) -> Field:
 def _exposed(rng: np.random.Generator, picture: Field, feel: Mood) -> Field:
     """Bring the picture to a brightness as an automatic exposure does, more or less, then bend its tones."""
     height, width = picture.shape[:2]
-    target = rng.uniform(50, 110) if feel.kind in ("night", "dusk") else rng.uniform(85, 140)
+    target = rng.uniform(40, 105) if feel.kind in ("night", "dusk") else rng.uniform(68, 160)
     gain = (target / max(float(picture[::4, ::4].mean()), 4.0)) ** rng.uniform(0.5, 0.95)
     cast = gain * (1 + rng.normal(0, 0.045, 3))
     lift = rng.uniform(5, 45) if rng.random() < 0.1 else 0.0

@@ -64,7 +64,9 @@ def _things(rng: np.random.Generator, camera: Camera, where: Place) -> list[Thin
     crowd = Crowd(rng, camera, where)
     if rng.random() < 0.2:
         _close_up(rng, camera, crowd)
-    crowd.fill(int(rng.choice([rng.integers(2, 8), rng.integers(8, 30), rng.integers(30, 90)], p=[0.22, 0.46, 0.32])))
+    crowd.fill(
+        int(rng.choice([rng.integers(3, 12), rng.integers(12, 50), rng.integers(50, 130)], p=[0.22, 0.46, 0.32]))
+    )
     return crowd.things
 
 
