@@ -93,7 +93,7 @@ LIBRARIES: dict[str, set[str]] = {
     "torch": {"explain", "export", "engine", "train", "compress"},
     "torchvision": {"explain", "export", "train", "compress"},
     "torch_pruning": {"compress"},
-    "segmentation_models_pytorch": {"export"},
+    "segmentation_models_pytorch": {"export", "train"},
 }
 EVERYWHERE = {"structlog", "streamvision"}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -75,12 +76,8 @@ def train(
 
 
 def _need_torch() -> None:
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise MissingError(
-            f"training needs PyTorch, which cannot be imported: {error}", remedy="pip install 'streamvision[train]'"
-        ) from error
+    if find_spec("torch") is None:
+        raise MissingError("training needs PyTorch, which is not installed", remedy="pip install 'streamvision[train]'")
 
 
 def _resume(run: Path, recipe: str | None, changes: dict[str, Any]) -> None:

@@ -157,7 +157,9 @@ def resnet() -> nn.Module:
 
 
 def mobilenetv3() -> nn.Module:
-    return models.mobilenet_v3_small(num_classes=2, width_mult=0.5)
+    # Its own normalisations follow so slowly (0.01 a step) that a hundred steps are too few.
+    norm = partial(nn.BatchNorm2d, eps=0.001, momentum=0.1)
+    return models.mobilenet_v3_small(num_classes=2, width_mult=0.5, norm_layer=norm)
 
 
 class _SmallHelper(nn.Module):
