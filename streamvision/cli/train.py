@@ -17,26 +17,27 @@ if TYPE_CHECKING:
     from streamvision.train.setting import Setting
 
 
+RecipeName = Annotated[str | None, typer.Argument(help="A YAML file, or a name of configs/train.", show_default=False)]
+Network = Annotated[str | None, typer.Option(help="A recipe of engines/recipes, or KIND:NETWORK.")]
+Learnt = Annotated[list[str] | None, typer.Option(help="PATH or FORMAT:PATH@SPLIT to learn from; several are mixed.")]
+Measured = Annotated[list[str] | None, typer.Option(help="What is measured on; a part of the data without it.")]
+Weights = Annotated[str | None, typer.Option(help="DEFAULT, BACKBONE, a state file, none; the best there is without.")]
+Size = Annotated[str | None, typer.Option(metavar="WxH", help="The network's input; its usual one without.")]
+Seed = Annotated[int | None, typer.Option(min=0, help="Decides order, augmentation and random weights.")]
+
+
 def train(
-    recipe: Annotated[
-        str | None, typer.Argument(help="A recipe: a YAML file, or a name of configs/train.", show_default=False)
-    ] = None,
-    network: Annotated[str | None, typer.Option(help="A recipe of engines/recipes, or KIND:NETWORK.")] = None,
-    data: Annotated[
-        list[str] | None, typer.Option(help="[FORMAT:]PATH[@SPLIT] of what is learnt from; several are mixed.")
-    ] = None,
-    val: Annotated[
-        list[str] | None, typer.Option(help="What is measured on; without it a part of the data is kept apart.")
-    ] = None,
-    weights: Annotated[
-        str | None, typer.Option(help="DEFAULT, BACKBONE, a state file, or none. [default: DEFAULT if there are any]")
-    ] = None,
+    recipe: RecipeName = None,
+    network: Network = None,
+    data: Learnt = None,
+    val: Measured = None,
+    weights: Weights = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="How many times every picture is seen.")] = None,
     max_time: Annotated[str | None, typer.Option(help="The longest time, like 90m or 2h.")] = None,
     batch: Annotated[int | None, typer.Option(min=1, help="Pictures at once, in each process.")] = None,
-    size: Annotated[str | None, typer.Option(metavar="WxH", help="The network's input; its usual one without.")] = None,
+    size: Size = None,
     lr: Annotated[float | None, typer.Option(min=0, help="Learning rate per step.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Decides order, augmentation and random weights.")] = None,
+    seed: Seed = None,
     precision: Annotated[str | None, typer.Option(help="auto, fp32, fp16 or bf16.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that read pictures.")] = None,
@@ -62,6 +63,10 @@ def train(
     if resume is not None:
         _resume(resume, recipe, changes)
         return
+    _begin(recipe, changes, check=check)
+
+
+def _begin(recipe: str | None, changes: dict[str, Any], *, check: bool) -> None:
     from streamvision.train import folder
     from streamvision.train.recipe import load, of_flags
     from streamvision.train.setting import prepare
