@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from streamvision.draw.saliency import draw_saliency
 from streamvision.explain import targets, trust
+from streamvision.explain.occlusion import scores
 from streamvision.explain.saliency import Saliency
 from streamvision.explain.targets import Target
 from streamvision.interfaces import Engine
@@ -59,7 +60,8 @@ class Explanation:
 
 
 def concluded(engine: Engine, frame: Frame, model: str, target: Target, saliency: Saliency) -> Explanation:
-    """Measure a map on the engine and return the explanation. Raises what the engine raises."""
+    """Measure a map on the engine, the score too, and return the explanation. Raises what the engine raises."""
+    saliency = replace(saliency, score=next(scores(engine, frame, [frame.pixels], target)))
     measured = trust.curves(engine, frame, target, saliency)
     placed = None if target.xyxy is None else trust.pointing(saliency, target.xyxy)
     return Explanation(model, target, saliency, measured, placed, trust.doubts(saliency, measured))

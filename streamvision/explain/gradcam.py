@@ -40,8 +40,8 @@ _LEAST_SIDE = 2
 def grad_cam(trained: Trained, manifest: Manifest, frame: Frame, target: Target, layer: str | None = None) -> Saliency:
     """Return the map of a target at a layer, by default the deepest one of the backbone that the score depends on.
 
-    Values are 0 to 1. Raises `MissingError` without captum, `UsageError` for weights that do not fit the manifest, a
-    layer that there is not, or a score that depends on no layer.
+    Values are 0 to 1; the score is what was differentiated, a logit for most. Raises `MissingError` without captum,
+    `UsageError` for weights that do not fit the manifest, a layer that there is not, or a score that depends on none.
     """
     recipe = recipes.find(trained.network)
     if manifest.segmentation:
@@ -51,7 +51,7 @@ def grad_cam(trained: Trained, manifest: Manifest, frame: Frame, target: Target,
     picture = network_input(frame, manifest)
     values, value = layer_map(module, score, picture, layer)
     found = np.ascontiguousarray(inner(values, frame.letterbox), np.float32)  # type: ignore[arg-type]
-    return Saliency("gradcam", found, frame.letterbox, _share(value, target, recipe))
+    return Saliency("gradcam", found, frame.letterbox, value)
 
 
 def layer_map(module: nn.Module, score: Score, picture: Tensor, layer: str | None = None) -> tuple[Float32, float]:
@@ -152,11 +152,6 @@ def _classes(recipe: Recipe, manifest: Manifest) -> int:
         counts = [len(classes) for classes in manifest.segmentation.values()]
         return counts[0] if len(counts) == 1 else recipe.classes
     return len(manifest.labels)
-
-
-def _share(value: float, target: Target, recipe: Recipe) -> float:
-    """Return the score in [0,1] where the differentiated one is another; the engine's own is measured later."""
-    return 1 / (1 + np.exp(-value)) if recipe.exporter == "street" and isinstance(target, Object) else value
 
 
 def _layer(module: nn.Module, score: Score, picture: Tensor, name: str | None) -> nn.Module:

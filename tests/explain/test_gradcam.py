@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,10 @@ torch = pytest.importorskip("torch", reason="Grad-CAM needs the extra train")
 pytest.importorskip("captum", reason="Grad-CAM needs the extra train")
 
 from torch import nn  # noqa: E402
+from typer.testing import CliRunner  # noqa: E402
 
+from streamvision.cli import app  # noqa: E402
+from streamvision.draw.jpeg import to_file  # noqa: E402
 from streamvision.engine.manifest import Manifest  # noqa: E402
 from streamvision.errors import UsageError  # noqa: E402
 from streamvision.explain import gradcam  # noqa: E402
@@ -149,3 +153,23 @@ def test_a_run_folder_is_known_and_half_a_run_is_not(tmp_path: Path):
     assert find_run("yolox-nano", None, None) is None
     with pytest.raises(UsageError, match="of which network"):
         find_run("yolox-nano", tmp_path / "best.pth", None)
+
+
+def test_a_runs_folder_is_explained_by_the_command(tmp_path: Path):
+    torch.manual_seed(0)
+    recipe = recipes.find("torchvision:resnet18")
+    torch.save(registry.build(recipe, None, 2).module.state_dict(), tmp_path / "best.pth")
+    request = registry.Request(recipe, tmp_path / "model", "toy", (64, 64), tmp_path / "best.pth", 2, ("day", "night"))
+    registry.export(request)
+    (tmp_path / "recipe.yaml").write_text("network: torchvision:resnet18\n")
+    texture = np.random.default_rng(0).integers(0, 256, (90, 120, 3)).astype(np.uint8)
+    (tmp_path / "shot.png").write_bytes(to_file(texture, ".png"))
+    command = ["explain", tmp_path / "shot.png", "--model", tmp_path, "--method", "gradcam", "--class", "night",
+               "--backend", "onnxruntime", "--out", tmp_path / "map.png", "--json"]  # fmt: skip
+    result = CliRunner().invoke(app, [*map(str, command)])
+    assert result.exit_code == 0, result.output
+    found = json.loads(result.stdout)
+    assert (found["method"], found["target"]["class"], found["model"]) == ("gradcam", "night", "toy")
+    assert 0 <= found["score"] <= 1  # the engine's probability, not the logit
+    assert found["deletion_curve"][0] == pytest.approx(1, abs=0.01)
+    assert (tmp_path / "map.png").stat().st_size > 1000
