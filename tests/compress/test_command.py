@@ -92,6 +92,8 @@ def test_what_was_pruned_can_be_trained_further(narrow: tuple[Path, Any], pictur
         sum(each.numel() for each in module_of(Run.read(path, None)).parameters()) for path in (out, narrow[0])
     )
     assert ours == theirs
+    again = run("train", "--resume", out)
+    assert again.exit_code == 0, again.output
 
 
 def test_a_models_file_is_quantised(trained: Path, pictures: Path, tmp_path: Path) -> None:

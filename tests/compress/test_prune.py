@@ -65,6 +65,38 @@ def test_channels_are_gone_and_the_files_make_the_same_network(name: str, tmp_pa
     assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
 
 
+def answers(name: str, module: Any, picture: Any) -> list[Any]:
+    """What the exported graph says, by PyTorch."""
+    if name != "sv-street":
+        seen = module(picture)
+        return [seen.argmax(1).to(torch.uint8) if seen.dim() == 4 else seen]
+    from streamvision.export.street.graph import Finished
+
+    return list(Finished(module, (picture.shape[3], picture.shape[2]))(picture))
+
+
+@pytest.mark.parametrize("name", ["sv-street", "unet-resnet34", "resnet18"])
+def test_the_export_computes_what_the_pruned_network_does(name: str, tmp_path: Path) -> None:
+    from streamvision.engine import graphs
+    from streamvision.engine.ranges import Session
+
+    side = KINDS[name]
+    module, picture = built(name), torch.rand(1, 3, side, side)
+    prune(module, picture, 0.3)
+    weights, recipe = stored(module, tmp_path), recipes.load(name)
+    classes = 4 if name == "resnet18" else None
+    path = registry.export(registry.Request(recipe, tmp_path, name, (side, side), weights, classes))
+    found = Session(graphs.read(path.with_suffix(".onnx"), name)).run(picture.numpy())
+    with torch.no_grad():
+        wanted = answers(name, module.eval(), picture)
+    assert len(found) == len(wanted)
+    for ours, other in zip(found, wanted, strict=True):
+        if ours.dtype.kind == "f":
+            torch.testing.assert_close(torch.from_numpy(ours), other, atol=2e-3, rtol=1e-3)
+        else:
+            assert (ours == other.numpy()).mean() > 0.99
+
+
 def test_a_pruned_network_learns(tmp_path: Path) -> None:
     module, picture = built("mobilenetv3-small"), torch.rand(2, 3, 64, 64)
     prune(module, picture[:1], 0.4)
