@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from streamvision.dataset import UNLABELLED
+from streamvision.dataset.values import UNLABELLED
 from streamvision.errors import UsageError
 from streamvision.types import Float32, UInt8
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from streamvision.dataset import findings as kinds
+import streamvision.dataset.findings as kinds
 from streamvision.dataset.findings import Findings
 from streamvision.dataset.options import DataOptions
 from streamvision.dataset.pictures import Look, look_at_all, near

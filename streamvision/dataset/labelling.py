@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from streamvision.capture.picture import ArrayPicture
-from streamvision.dataset import Objects
+from streamvision.dataset.values import Objects
 from streamvision.engine.nms import best_first, nms
 from streamvision.geometry import box_areas
 from streamvision.types import Batch, ClockSource, Detections, Float32, Frame, FrameInfo, Int32, UInt8

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from streamvision.dataset import findings as kinds
+import streamvision.dataset.findings as kinds
 from streamvision.dataset.findings import Kind
 from streamvision.dataset.header import Header, read_header
 from streamvision.dataset.pixels import MAX_PIXELS

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from streamvision.dataset import findings as kinds
+import streamvision.dataset.findings as kinds
 from streamvision.dataset.findings import Findings
 from streamvision.dataset.formats import coco, folders, labels, voc, yolo
 from streamvision.dataset.options import DataOptions, options_of

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from streamvision.dataset import findings as kinds
+import streamvision.dataset.findings as kinds
 from streamvision.dataset.boxes import sound
 from streamvision.dataset.findings import Findings
 from streamvision.dataset.formats.files import inside, read_json

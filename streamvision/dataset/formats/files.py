@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from streamvision.dataset import findings as kinds
+import streamvision.dataset.findings as kinds
 from streamvision.dataset.findings import Findings
 
 MAX_JSON_BYTES = 2 << 30

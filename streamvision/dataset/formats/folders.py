@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from streamvision.dataset import findings as kinds
+import streamvision.dataset.findings as kinds
 from streamvision.dataset.findings import Findings
 from streamvision.dataset.formats.files import PICTURES, pictures_in
 from streamvision.dataset.header import read_header

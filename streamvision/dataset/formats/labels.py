@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from streamvision.dataset import findings as kinds
+import streamvision.dataset.findings as kinds
 from streamvision.dataset.findings import Findings
 from streamvision.dataset.formats.files import inside, pictures_in, read_text
 from streamvision.dataset.formats.known_labels import KNOWN

@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 
-from streamvision.dataset import findings as kinds
+import streamvision.dataset.findings as kinds
 from streamvision.dataset.boxes import sound
 from streamvision.dataset.findings import Findings
 from streamvision.dataset.formats.files import PICTURES, inside, read_text

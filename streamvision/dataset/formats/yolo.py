@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+import streamvision.dataset.findings as kinds
 from streamvision.config.document import MAX_BYTES, read_document
-from streamvision.dataset import findings as kinds
 from streamvision.dataset.boxes import sound
 from streamvision.dataset.findings import Findings
 from streamvision.dataset.formats.files import inside, pictures_in, read_bytes, read_text
