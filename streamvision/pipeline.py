@@ -5,6 +5,7 @@ a thread      one per      two threads  one thread   one        a thread
 per stream    model        per model    |     ^      writer     per sink
                                         v     |
                               second networks on crops of tracks: a thread per model
+Beside it: what explains events and what collects pictures (`asides`), a thread each, where settings ask for it.
 """
 
 from __future__ import annotations

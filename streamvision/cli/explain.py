@@ -105,16 +105,20 @@ class _Choice:
     def __init__(
         self, model: str, method: Method, weights: Path | None, network: str | None, layer: str | None, backend: str
     ) -> None:
-        from streamvision.explain.runs import Trained, find_run
+        from streamvision.explain.runs import Trained, find_run, load_gradcam
 
         self.run: Trained | None = find_run(model, weights, network)
         self.model = str(self.run.manifest) if self.run is not None and self.run.manifest else model
         self.method, self.layer, self.backend = method, layer, backend
+        if method is not Method.GRADCAM and (weights or network or layer):
+            raise UsageError("--weights, --network and --layer are for --method gradcam", where="--method")
         if method is Method.GRADCAM and self.run is None:
             raise UsageError(
                 "Grad-CAM looks into the network, and a compiled one cannot be looked into",
                 where="--method", remedy="give the folder of a run as --model, or --weights FILE --network RECIPE",
             )  # fmt: skip
+        if method is Method.GRADCAM:
+            load_gradcam()  # before anything that takes time
 
 
 def _explain(source: str, choice: _Choice, question: Any, options: Any) -> tuple[Explanation, UInt8]:
@@ -134,10 +138,9 @@ def _explain(source: str, choice: _Choice, question: Any, options: Any) -> tuple
         frame = frame_of(picture, engine.input)
         target = target_of(question, see(engine, frame), manifest)
         if choice.method is Method.GRADCAM:
-            from streamvision.explain.gradcam import grad_cam
+            from streamvision.explain.runs import load_gradcam
 
-            assert choice.run is not None
-            saliency = grad_cam(choice.run, manifest, frame, target, choice.layer)
+            saliency = load_gradcam()(choice.run, manifest, frame, target, choice.layer)
         else:
             saliency = hidden(engine, frame, target, options)
         return concluded(engine, frame, manifest.name, target, saliency), picture

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from streamvision.errors import UsageError
+from streamvision.errors import MissingError, UsageError
+from streamvision.explain.saliency import Saliency
 
 _WEIGHTS, _RECIPE, _MODEL = "best.pth", "recipe.yaml", "model"
 
@@ -39,6 +41,17 @@ def find_run(model: str, weights: Path | None, network: str | None) -> Trained |
             remedy="give --network, as in torchvision:resnet18",
         )
     return Trained(known, weights, run.manifest if run else None)
+
+
+def load_gradcam() -> Callable[..., Saliency]:
+    """Return `gradcam.grad_cam`. Raises `MissingError` where its libraries are not installed."""
+    try:
+        from streamvision.explain.gradcam import grad_cam
+    except ImportError as error:
+        raise MissingError(
+            f"Grad-CAM needs PyTorch, which cannot be imported: {error}", remedy="pip install 'streamvision[train]'"
+        ) from error
+    return grad_cam
 
 
 def _of_folder(folder: Path) -> Trained:

@@ -72,6 +72,7 @@ def test_the_same_seed_says_the_same_and_words_are_for_people(shot: Path, toy: P
         (("SHOT", "--model", "TOY", "--class", "frog"), "'frog'"),
         (("SHOT", "--model", "TOY", "--map", "lane", "--class", "dog"), "no label map 'lane'"),
         (("SHOT", "--model", "TOY", "--method", "gradcam"), "cannot be looked into"),
+        (("SHOT", "--model", "TOY", "--layer", "neck"), "for --method gradcam"),
         (("SHOT", "--model", "TOY", "--region", "0,0,2,1"), "--region"),
         (("SHOT", "--model", "TOY", "--masks", "20", "--out", "map.gif"), "'.gif'"),
         (("SHOT@5s", "--model", "TOY"), "ends before 5s"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,10 @@ from typer.testing import CliRunner  # noqa: E402
 from streamvision.cli import app  # noqa: E402
 from streamvision.draw.jpeg import to_file  # noqa: E402
 from streamvision.engine.manifest import Manifest  # noqa: E402
-from streamvision.errors import UsageError  # noqa: E402
+from streamvision.errors import MissingError, UsageError  # noqa: E402
 from streamvision.explain import gradcam  # noqa: E402
 from streamvision.explain.pictures import frame_of  # noqa: E402
-from streamvision.explain.runs import Trained, find_run  # noqa: E402
+from streamvision.explain.runs import Trained, find_run, load_gradcam  # noqa: E402
 from streamvision.explain.targets import Area, Object, PictureClass, Target  # noqa: E402
 from streamvision.export import recipes, registry  # noqa: E402
 
@@ -153,6 +154,12 @@ def test_a_run_folder_is_known_and_half_a_run_is_not(tmp_path: Path):
     assert find_run("yolox-nano", None, None) is None
     with pytest.raises(UsageError, match="of which network"):
         find_run("yolox-nano", tmp_path / "best.pth", None)
+
+
+def test_without_its_libraries_the_command_says_what_to_install(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setitem(sys.modules, "streamvision.explain.gradcam", None)
+    with pytest.raises(MissingError, match=r"pip install 'streamvision\[train\]'"):
+        load_gradcam()
 
 
 def test_a_runs_folder_is_explained_by_the_command(tmp_path: Path):
