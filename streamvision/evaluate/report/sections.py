@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+import streamvision.evaluate.report.charts as charts
+import streamvision.evaluate.report.photos as photos
 from streamvision.evaluate.calibration import MIN_SCORE, Calibration
-from streamvision.evaluate.report import charts, photos
 from streamvision.evaluate.report.blocks import Cell, Chart, Section, Table, Tile, label, number, signed, text_of
 from streamvision.evaluate.report.confusions import confusion_section
 from streamvision.evaluate.robustness import Robustness

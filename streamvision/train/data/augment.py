@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+import streamvision.train.data.light as light
 from streamvision.train.augmentation import Augmentation
-from streamvision.train.data import light
 from streamvision.train.data.sample import Matrix, Sample, Stored, affine, blank, mirrored, paint
 from streamvision.types import Fit
 
