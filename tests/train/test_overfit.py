@@ -110,7 +110,9 @@ def test_a_segmenter_learns_its_pictures(tmp_path: Path, pictures: Dataset, make
     assert reached > ENOUGH
 
 
-@pytest.mark.parametrize("make", [tiny.vgg16, tiny.resnet, tiny.mobilenetv3, tiny.inception])
+@pytest.mark.parametrize(
+    "make", [tiny.vgg16, tiny.resnet, tiny.mobilenetv3, pytest.param(tiny.inception, marks=pytest.mark.slow)]
+)
 def test_a_classifier_learns_its_pictures(tmp_path: Path, whole_pictures: Dataset, make):
     torch.manual_seed(0)
     side = 80 if make is tiny.inception else 64

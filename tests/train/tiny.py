@@ -17,7 +17,7 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredic
 from torchvision.models.detection.retinanet import RetinaNetHead
 from torchvision.models.detection.ssdlite import SSDLiteHead
 from torchvision.models.resnet import Bottleneck, ResNet
-from torchvision.models.segmentation.deeplabv3 import DeepLabHead
+from torchvision.models.segmentation.deeplabv3 import ASPP
 from torchvision.models.segmentation.fcn import FCNHead
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
@@ -115,7 +115,8 @@ def _layers(wide: int = 64) -> nn.Module:
 
 
 def deeplabv3() -> nn.Module:
-    return segmentation.DeepLabV3(_layers(), DeepLabHead(64, _CLASSES, (2, 4, 6)), FCNHead(24, _CLASSES))
+    head = nn.Sequential(ASPP(64, (2, 4, 6), out_channels=WIDE), nn.Conv2d(WIDE, _CLASSES, 1))
+    return segmentation.DeepLabV3(_layers(), head, FCNHead(24, _CLASSES))
 
 
 def fcn() -> nn.Module:
