@@ -18,7 +18,15 @@ from tests.train import two_processes  # noqa: E402
 @pytest.mark.slow
 def test_two_processes_end_with_the_weights_of_one(tmp_path: Path):
     two_processes.train(tmp_path)
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "tests.train.two_processes"]
+    command = [
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "-m",
+        "tests.train.two_processes",
+    ]
     done = subprocess.run(
         [sys.executable, *command, str(tmp_path)], capture_output=True, text=True, timeout=300,
         cwd=Path(__file__).parents[2], env=os.environ | {"OMP_NUM_THREADS": "1"},
