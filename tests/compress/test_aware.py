@@ -173,6 +173,39 @@ def test_nothing_to_quantise(tmp_path: Path) -> None:
         aware.prepare(module, torch.rand(1, 3, SIDE, SIDE), write, pictures())
 
 
+class Joined(nn.Module):
+    """What hard swishes give is put together, and read by a convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 16, 3, 2, 1)
+        self.one, self.two = nn.Conv2d(16, 16, 1), nn.Conv2d(16, 16, 3, 1, 1)
+        self.mix, self.deep, self.last = nn.Conv2d(32, 32, 1), nn.Conv2d(32, 32, 3, 2, 1), nn.Linear(32, 4)
+        self.act = nn.Hardswish()
+
+    def forward(self, picture: Any) -> Any:
+        seen = self.act(self.first(picture))
+        seen = self.act(self.mix(torch.cat((self.act(self.one(seen)), self.act(self.two(seen))), 1)))
+        return self.last(self.act(self.deep(seen)).mean((2, 3)))
+
+
+def test_what_openvino_computes_wrong_stays_in_float32(tmp_path: Path) -> None:
+    import openvino
+
+    torch.manual_seed(0)
+    module = Joined().eval()
+    aware.prepare(module, torch.rand(1, 3, SIDE, SIDE), write, pictures())
+    assert set(fakes(module)) == {"one", "two", "deep"}
+    path = aware.finish(module, write, tmp_path).with_suffix(".onnx")
+    view = inputs(4, 50)
+    with torch.no_grad():
+        wanted = module(view).numpy()
+    core = openvino.Core()
+    compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    found = compiled([view.numpy()])[compiled.output(0)]
+    assert np.abs(found - wanted).max() <= 2 * np.abs(wanted).max() / 127
+
+
 # learning
 
 
