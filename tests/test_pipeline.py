@@ -80,7 +80,8 @@ def test_an_engine_that_breaks_is_told_and_no_picture_is_forgotten(
 
     monkeypatch.setattr(MotionEngine, "decode", break_down)
     caught: list[BaseException] = []
-    with pytest.raises(AssertionError), running(f"streams: [{{id: a, url: '{street}'}}]\n", tmp_path) as pipeline:  # noqa: PT012
+    config = f"models: {{m: {{manifest: motion}}}}\nstreams: [{{id: a, url: '{street}'}}]\n"
+    with pytest.raises(AssertionError), running(config, tmp_path) as pipeline:  # noqa: PT012
         wait_until(lambda: pipeline.crashed is not None, 30)
         caught.append(pipeline.crashed)  # type: ignore[arg-type]
     assert isinstance(caught[0], EngineError)

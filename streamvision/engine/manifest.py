@@ -25,7 +25,7 @@ from streamvision.types import Colour, Fit, InputSpec
 
 DEFAULT = "default"
 """The name that stands for `DEFAULT_MODEL`."""
-DEFAULT_MODEL = "motion"
+DEFAULT_MODEL = "sv-street"
 """The model that needs no download."""
 
 Task = Literal["detection", "instance_segmentation", "semantic_segmentation", "classification"]

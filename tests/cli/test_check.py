@@ -19,7 +19,7 @@ streams:
   - id: a
     url: a.mp4
     lop: true
-    rules: [{name: r, type: zone, zone: z, classes: [object]}]
+    rules: [{name: r, type: zone, zone: z, classes: [person]}]
 """
 
 

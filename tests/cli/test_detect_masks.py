@@ -62,5 +62,5 @@ def test_the_video_shows_the_mask(picture: Path, tmp_path: Path):
 
 
 def test_a_network_without_masks_writes_none(picture: Path, capsys: pytest.CaptureFixture[str]):
-    assert detect(picture, "--masks") == 2
+    assert detect(picture, "--model", "motion", "--masks") == 2
     assert "makes no masks" in capsys.readouterr().err

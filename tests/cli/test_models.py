@@ -34,7 +34,7 @@ def test_list_names_every_model_and_marks_the_default() -> None:
     output = models("list").output
     for name in manifest.names():
         assert name in output
-    assert "motion (default)" in output
+    assert "sv-street (default)" in output
     assert "missing" in output  # yolox-nano has not been pulled
     assert "not needed" in output
 
@@ -42,7 +42,8 @@ def test_list_names_every_model_and_marks_the_default() -> None:
 def test_list_as_json() -> None:
     rows = {row["name"]: row for row in json.loads(models("list", "--json").output)}
     assert sorted(rows) == manifest.names()
-    assert rows["motion"]["default"]
+    assert rows["sv-street"]["default"]
+    assert rows["sv-street"]["state"] == "present"
     nano = rows["yolox-nano"]
     assert (nano["task"], nano["input"], nano["licence"]) == ("detection", [416, 416], "Apache-2.0")
     assert (nano["state"], nano["file"]) == ("missing", None)
@@ -53,7 +54,7 @@ def test_info_describes_a_model() -> None:
     for word in ("Apache-2.0", "type=yolox", "size=416, 416", "person, bicycle", "missing"):
         assert word in output
     described = json.loads(models("info", "default", "--json").output)
-    assert (described["name"], described["kind"], described["state"]) == ("motion", "motion", "not needed")
+    assert (described["name"], described["kind"], described["state"]) == ("sv-street", "network", "present")
 
 
 def test_pull_says_where_the_file_is_and_then_everything_knows_it(tmp_path: Path) -> None:

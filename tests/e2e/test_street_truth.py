@@ -1,10 +1,14 @@
-"""The main job against a truth that is known exactly: motion, tracker and rules on the drawn street."""
+"""The main job against a truth that is known exactly: engine, tracker and rules on the drawn street.
+
+Both engines that need no download are measured: the embedded network, and `motion`.
+"""
 
 from __future__ import annotations
 
 import itertools
 import random
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,9 +20,9 @@ import pytest
 from streamvision.capture.picture import DecodedPicture
 from streamvision.capture.street.encode import write_street
 from streamvision.capture.street.truth import StreetTruth
+from streamvision.engine.build import build_engine
 from streamvision.engine.manifest import load
-from streamvision.engine.motion import MotionEngine
-from streamvision.interfaces import RuleContext, Scene
+from streamvision.interfaces import Engine, RuleContext, Scene
 from streamvision.rules.line import LineRule
 from streamvision.rules.zone import ZoneRule
 from streamvision.track.bytetrack import ByteTrack
@@ -37,6 +41,7 @@ TOLERANCE_S = 1.0
 class Watcher:
     """Engine, tracker and the two rules of one stream."""
 
+    engine: Engine
     line: Sequence[Sequence[float]]
     zone: Sequence[Sequence[float]]
     events: list[Event] = field(default_factory=list)
@@ -48,7 +53,6 @@ class Watcher:
             stream="s", rule="r", zones={"plaza": self.zone}, lines={"road": self.line},
             new_id=lambda: str(next(numbers)),
         )  # fmt: skip
-        self.engine = MotionEngine(load("motion"))
         self.tracker = ByteTrack(ByteTrack.Options(), self._ids)
         self.rules = [
             LineRule(LineRule.Options(line="road"), context),
@@ -77,9 +81,9 @@ class Watcher:
         return [(event.media_s - event.evidence["dwell_s"], event.media_s) for event in ends]
 
 
-def read(path: Path, *, every: int = 1, drop: float = 0.0, seed: int = 0) -> Iterator[Frame]:
+def read(path: Path, engine: Engine, *, every: int = 1, drop: float = 0.0, seed: int = 0) -> Iterator[Frame]:
     """Decode a file as the pipeline sees it at a lower rate, or with pictures lost at random."""
-    luck, spec = random.Random(seed), load("motion").input.spec()
+    luck, spec = random.Random(seed), engine.input
     with av.open(str(path)) as container:
         for number, decoded in enumerate(container.decode(video=0)):
             if number % every == 0 and luck.random() >= drop:
@@ -98,14 +102,22 @@ def film(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     return path, write_street(path, request.param, SECONDS, SIZE, fps=25)
 
 
+@pytest.fixture(params=["default", "motion"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    with closing(build_engine(load(request.param))) as built:
+        yield built
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("every", "drop"), [(2, 0.0), (5, 0.0), (2, 0.1)], ids=["12.5 per second", "5 per second", "a tenth dropped"]
 )
-def test_every_crossing_and_every_stay_and_no_other(film: tuple[Path, StreetTruth], every: int, drop: float) -> None:
+def test_every_crossing_and_every_stay_and_no_other(
+    film: tuple[Path, StreetTruth], engine: Engine, every: int, drop: float
+) -> None:
     path, truth = film
-    watcher = Watcher(ROAD, PLAZA)
-    watcher.watch(read(path, every=every, drop=drop))
+    watcher = Watcher(engine, ROAD, PLAZA)
+    watcher.watch(read(path, engine, every=every, drop=drop))
     # Whoever is in the first picture leaves a hole in the background; a crossing at the end may not be complete.
     true = [(c.time_s, c.direction) for c in truth.crossings(ROAD, SECONDS)]
     seen = watcher.crossings()
@@ -135,8 +147,9 @@ def _same_stays(true: list[tuple[float, float]], seen: list[tuple[float, float]]
 @pytest.mark.slow
 def test_four_cars_cross_a_real_car_park(data: Path) -> None:
     middle = ((0.0, 0.5), (1.0, 0.5))
-    watcher = Watcher(middle, ((0.0, 0.0), (0.1, 0.0), (0.1, 0.1)))
-    watcher.watch(read(data / "videos" / "car-detection.mp4"))
+    with closing(build_engine(load("motion"))) as engine:
+        watcher = Watcher(engine, middle, ((0.0, 0.0), (0.1, 0.0), (0.1, 0.1)))
+        watcher.watch(read(data / "videos" / "car-detection.mp4", engine))
     # Up the picture is from the right-hand side of a line that runs from left to right to its left-hand side.
     assert [way for _, way in sorted(watcher.crossings())].count("b_to_a") == 2
     assert [way for _, way in sorted(watcher.crossings())].count("a_to_b") == 2

@@ -34,6 +34,12 @@ def test_one_box_may_be_several_classes_and_its_double_falls():
     assert found.xyxy[:, 0].tolist() == [0, 20, 40, 60, 0]
 
 
+def test_boxes_of_two_classes_can_be_one_object():
+    found = decode(iou_across=0.75)
+    np.testing.assert_allclose(found.score, [0.9, 0.8, 0.7, 0.6])
+    assert found.class_id.tolist() == [0, 0, 0, 1]
+
+
 def test_the_score_must_exceed_the_threshold():
     assert len(decode(min_score=float(np.float32(0.6)))) == 3
     assert len(decode(min_score=0.95)) == 0

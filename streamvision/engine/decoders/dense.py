@@ -27,10 +27,12 @@ class DenseDecoder:
     class Options(NmsOptions):
         """``groups``: how many anchors each level of the pyramid has; each level then has ``candidates`` of its own.
 
-        Without groups, each class has.
+        Without groups, each class has. ``iou_across``: boxes of two classes that overlap more than this are one object,
+        of the class with the better score; 1 lets each class have its own, as torchvision does.
         """
 
         groups: tuple[Annotated[int, Field(ge=1)], ...] = ()
+        iou_across: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     def __init__(self, options: Options, network: NetworkShape) -> None:
         """Raise `ManifestError` for a network without these outputs, or with others than the manifest says."""
@@ -62,6 +64,8 @@ class DenseDecoder:
         anchor, class_id = np.divmod(chosen[order].astype(np.int32), np.int32(self._classes))
         xyxy = np.asarray(boxes[anchor], np.float32)
         keep = nms(xyxy, class_id, self._options.iou, self._options.max_detections)
+        if self._options.iou_across < 1:
+            keep = keep[nms(xyxy[keep], None, self._options.iou_across)]
         return to_detections(xyxy[keep], score[order][keep], class_id[keep], letterbox)
 
     def _limited(self, likely: NDArray[np.intp], score: Float32) -> NDArray[np.intp]:
