@@ -11,9 +11,9 @@ import pytest
 from typer.testing import CliRunner
 
 from streamvision.cli import app
-from streamvision.evaluate import average_precision
 from streamvision.engine import manifest
 from streamvision.errors import CaptureError, ManifestError, MissingError, UsageError
+from streamvision.evaluate import average_precision
 from tests.bench.plain_yolox import PlainRunner, coco_rows
 from tests.engine import networks
 from tests.engine.networks import write_manifest

@@ -15,8 +15,8 @@ from typer.testing import CliRunner
 from streamvision.capture.labels import read_labels
 from streamvision.capture.picture import ArrayPicture
 from streamvision.cli import app
-from streamvision.evaluate.label_maps import class_ious, confused
 from streamvision.errors import BrokenMedia, UnsupportedMedia
+from streamvision.evaluate.label_maps import class_ious, confused
 from streamvision.types import Fit, InputSpec
 from tests.engine.networks import save, write_manifest
 

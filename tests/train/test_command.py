@@ -19,7 +19,7 @@ from typer.testing import CliRunner, Result
 torch = pytest.importorskip("torch", reason="training needs the extra train")
 pytest.importorskip("pycocotools", reason="average precision needs the extra eval")
 
-from streamvision.cli import _training, app  # noqa: E402
+from streamvision.cli import app  # noqa: E402
 from streamvision.engine import manifest  # noqa: E402
 from streamvision.engine.build import build_engine  # noqa: E402
 from streamvision.errors import UsageError  # noqa: E402
