@@ -17,6 +17,7 @@ from torch import nn  # noqa: E402
 from streamvision.compress import aware, package  # noqa: E402
 from streamvision.compress.fake import FakeConv2d, FakeLinear  # noqa: E402
 from streamvision.engine import manifest  # noqa: E402
+from streamvision.engine.backends.openvino import shared_core  # noqa: E402
 from streamvision.engine.build import Builder, Order, Workshop, build_engine  # noqa: E402
 from streamvision.engine.cache import EngineCache  # noqa: E402
 from streamvision.engine.precision import prepared  # noqa: E402
@@ -99,7 +100,7 @@ def test_openvino_computes_what_the_module_does(made: tuple[nn.Module, Path]) ->
     view = inputs(6, 100)
     with torch.no_grad():
         wanted = module(view).numpy()
-    core = openvino.Core()
+    core = shared_core(openvino)
     compiled = core.compile_model(
         core.read_model(path.with_suffix(".onnx")), "CPU", {"INFERENCE_PRECISION_HINT": "f32"}
     )
@@ -200,7 +201,7 @@ def test_what_openvino_computes_wrong_stays_in_float32(tmp_path: Path) -> None:
     view = inputs(4, 50)
     with torch.no_grad():
         wanted = module(view).numpy()
-    core = openvino.Core()
+    core = shared_core(openvino)
     compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     found = compiled([view.numpy()])[compiled.output(0)]
     assert np.abs(found - wanted).max() <= 2 * np.abs(wanted).max() / 127

@@ -14,6 +14,7 @@ from onnx import ModelProto, TensorProto, helper, numpy_helper
 
 from streamvision.engine import samples
 from streamvision.engine.backends import TensorInput
+from streamvision.engine.backends.openvino import shared_core
 from streamvision.engine.half import to_half
 from streamvision.engine.manifest import ModelInput, load
 from streamvision.engine.precision import convert, fit, prepared
@@ -40,7 +41,7 @@ def outputs(model: ModelProto, item: Any = ITEMS[0]) -> list[Any]:
 def on_openvino(path: Path, item: Any) -> list[Any]:
     import openvino
 
-    core = openvino.Core()
+    core = shared_core(openvino)
     compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     found = compiled([item])
     return [found[port] for port in compiled.outputs]

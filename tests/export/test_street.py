@@ -10,6 +10,7 @@ import pytest
 
 from streamvision.capture.drawn import CLASSES as DRAWN
 from streamvision.engine import manifest
+from streamvision.engine.backends.openvino import shared_core
 from streamvision.engine.models import sha256_of
 from streamvision.errors import MissingError, UsageError
 from tests.export import seen
@@ -47,7 +48,7 @@ def raw(path: Path, backend: str, pixels: np.ndarray) -> list[np.ndarray]:
         return onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"]).run(None, {"input": pixels})
     import openvino
 
-    model = openvino.Core().compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    model = shared_core(openvino).compile_model(file, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return [np.array(each) for each in model([pixels]).values()]
 
 

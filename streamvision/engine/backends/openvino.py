@@ -37,6 +37,7 @@ from streamvision.errors import BackendUnavailable, EngineError, StaleEngine
 
 _TELEMETRY = "openvino_telemetry"
 _FIRST_USE = threading.Lock()
+_CORES: list[Any] = []
 _HINTS: dict[Precision, str] = {"fp32": "f32", "bf16": "bf16", "fp16": "f32", "int8": "f32"}
 """Of fp16 only the weights are kept: few CPUs compute in it. The int8 parts of a network say so themselves."""
 _DTYPES = {"f32": "float32", "f16": "float16", "u8": "uint8"}
@@ -107,7 +108,7 @@ def _workers(options: OpenVinoBackend.Options) -> int:
 def _compiled(network: Network, options: OpenVinoBackend.Options) -> Any:
     ov = _import_openvino(network.model)
     try:
-        core = ov.Core()
+        core = shared_core(ov)
         check_precision(core, network)
         model = core.read_model(network.path)
         batch = network.largest_batch(_check(network, model), options.batch, parallel=True)
@@ -122,7 +123,7 @@ def _compiled(network: Network, options: OpenVinoBackend.Options) -> Any:
 def _imported(network: Network, options: OpenVinoBackend.Options, engine: Path) -> Any:
     ov = _import_openvino(network.model)
     try:
-        core = ov.Core()
+        core = shared_core(ov)
         check_precision(core, network)
         compiled = core.import_model(io.BytesIO(read_engine(engine, network)), "CPU", _configuration(network, options))
     except RuntimeError as error:
@@ -153,6 +154,19 @@ def _import_openvino(model: str) -> Any:
     _ = openvino.Tensor(np.zeros(1, np.float32)).data
     _use_once(openvino)
     return openvino
+
+
+def shared_core(ov: Any) -> Any:
+    """Return OpenVINO's one core, which lives as long as the process.
+
+    Each core's CPU plug-in gives the thread that loads it a stack for signal handlers, and puts back the one before when
+    it goes. Of two that go in the order in which they came, the second puts back the unmapped stack of the first: the
+    next signal to Python then ends the process with a segmentation fault (seen with OpenVINO 2026.4).
+    """
+    with _FIRST_USE:
+        if not _CORES:
+            _CORES.append(ov.Core())
+        return _CORES[0]
 
 
 def _use_once(ov: Any) -> None:

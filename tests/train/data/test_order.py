@@ -5,9 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamvision.train.data.order import cut, epoch_order, picture_rng
-
 pytest.importorskip("torch", reason="training needs the extra train")
+
+from streamvision.train.data.order import cut, epoch_order, picture_rng
 
 
 @settings(max_examples=30, deadline=None)
