@@ -159,9 +159,9 @@ def _import_openvino(model: str) -> Any:
 def shared_core(ov: Any) -> Any:
     """Return OpenVINO's one core, which lives as long as the process.
 
-    Each core's CPU plug-in gives the thread that loads it a stack for signal handlers, and puts back the one before when
-    it goes. Of two that go in the order in which they came, the second puts back the unmapped stack of the first: the
-    next signal to Python then ends the process with a segmentation fault (seen with OpenVINO 2026.4).
+    Each core's CPU plug-in gives the thread that loads it a stack for signal handlers, and puts back the one before
+    when it goes. Of two that go in the order in which they came, the second puts back the unmapped stack of the first:
+    the next signal to Python then ends the process with a segmentation fault (seen with OpenVINO 2026.4).
     """
     with _FIRST_USE:
         if not _CORES:
