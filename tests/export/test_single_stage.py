@@ -18,7 +18,7 @@ SIZES = {
     "ssd300-vgg16": (288, 272),  # its last level needs as much
     "ssdlite320-mobilenetv3": (160, 128),
     "retinanet-resnet50": (160, 96),
-    "retinanet-resnet50-v2": (96, 128),
+    "retinanet-resnet50-v2": (128, 96),  # where no two boxes lie at the edge of suppression
     "fcos-resnet50": (160, 96),
 }
 FEW, MANY = 10, 300
