@@ -67,7 +67,7 @@ def test_every_mistake_is_told_at_once(tmp_path: Path):
 
 
 def test_a_file_that_is_not_there_names_those_that_are(tmp_path: Path):
-    with pytest.raises(ConfigError, match="give the path of a recipe, or one of: camvid, idd-lite, plates"):
+    with pytest.raises(ConfigError, match="give the path of a recipe, or one of: camvid, camvid-sv-street, idd-lite"):
         load(tmp_path / "nothing.yaml")
 
 
