@@ -172,7 +172,7 @@ def test_a_rule_that_breaks_ends_the_stage_and_loses_no_count():
     bench.stage.input.put([inferred(0), inferred(1)])
     bench.stage.input.put([inferred(2)])
     bench.stage.start()
-    bench.stage.join(5)
+    assert bench.stage.join(60)
     assert isinstance(bench.stage.crashed, RuntimeError)
     assert bench.stats.analysed == 0
     assert sum(bench.stats.dropped.values()) == 3

@@ -212,7 +212,7 @@ def test_what_openvino_computes_wrong_stays_in_float32(tmp_path: Path) -> None:
 
 def test_learning_is_at_least_as_good_as_quantising_after_training() -> None:
     """A network with channels of very different size, which int8 hurts, learns to give its own float32 answers."""
-    module = tiny(3)
+    module = tiny(5)
     with torch.no_grad():
         scale = torch.logspace(-1.5, 1.5, 16)
         module.first[1].weight.mul_(scale)
@@ -234,7 +234,7 @@ def test_learning_is_at_least_as_good_as_quantising_after_training() -> None:
         optimiser.zero_grad()
         (module(learnt) - wanted).square().mean().backward()
         optimiser.step()
-    assert loss() < 0.7 * after
+    assert loss() < 0.5 * after  # 0.08 to 0.12 by machine and number of threads
 
 
 def test_damaged_manifests_are_told(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from structlog.testing import capture_logs
 
-from streamvision.engine import manifest
+from streamvision.engine import choice, manifest
 from streamvision.engine.build import Builder, Order, Workshop, build_engine
 from streamvision.engine.cache import EngineCache, Key
 from streamvision.engine.compile import NotCachedError
@@ -296,17 +296,32 @@ def test_an_evaluations_low_scores_do_not_sway_the_proof(toy: manifest.Manifest,
     engine.close()
 
 
-def test_auto_takes_the_faster_one_and_remembers_it(toy: manifest.Manifest, tmp_path: Path) -> None:
+def test_a_race_counts_every_picture_of_every_engine(toy: manifest.Manifest, tmp_path: Path) -> None:
+    opened = {
+        name: build(toy, workshop(tmp_path, FakeBackend(name, max_batch=size)), backend=name)
+        for name, size in (("one", 1), ("many", 16))
+    }
+    rates = choice.race(opened, [batch().frames[0].pixels], seconds=0.02)
+    assert set(rates) == {"one", "many"}
+    assert min(rates.values()) > 0
+    for engine in opened.values():
+        engine.close()
+
+
+def test_auto_takes_the_faster_one_and_remembers_it(
+    toy: manifest.Manifest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     quick, lame = FakeBackend("quick", max_batch=16), FakeBackend("lame")
+    monkeypatch.setattr(choice, "race", lambda engines, pictures: {name: engines[name].max_batch for name in engines})
     for _ in range(2):
         engine = build(toy, workshop(tmp_path, lame, quick))
         assert engine.description.startswith("toy on quick")
         engine.close()
     assert len(lame.opened) == 2  # for the race, and as the reference; not at the second start
     assert lame.opened[0].closed.is_set()
-    choice = next(e for e in workshop(tmp_path).cache.entries() if e.facts.get("kind") == "choice")
-    assert choice.facts["backend"] == "quick"
-    assert set(choice.facts["pictures_per_second"]) == {"quick", "lame"}
+    chosen = next(e for e in workshop(tmp_path).cache.entries() if e.facts.get("kind") == "choice")
+    assert chosen.facts["backend"] == "quick"
+    assert set(chosen.facts["pictures_per_second"]) == {"quick", "lame"}
 
 
 @pytest.mark.parametrize("failure", [BackendUnavailable("no driver"), EngineError("out of memory"), "deviates"])
