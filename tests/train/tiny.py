@@ -89,6 +89,11 @@ def retinanet() -> nn.Module:
     return detection.RetinaNet(Backbone(), _CLASSES, anchor_generator=_anchors(), head=head)
 
 
+def plain_retinanet() -> nn.Module:
+    """Its first version, whose head has no norms."""
+    return detection.RetinaNet(Backbone(), _CLASSES, anchor_generator=_anchors())
+
+
 def fcos() -> nn.Module:
     places = AnchorGenerator(((8,), (16,)), ((1.0,),) * 2)
     return detection.FCOS(Backbone(), _CLASSES, anchor_generator=places)
