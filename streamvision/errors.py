@@ -189,7 +189,10 @@ class StoreError(StreamvisionError):
 
 
 class SinkError(StreamvisionError):
-    """A delivery failed; with ``permanent`` it will never succeed."""
+    """A delivery failed; with ``permanent`` it will never succeed.
+
+    ``retry_after_s``: the receiver asked for this pause (a ``Retry-After``); the next attempt is not made before it.
+    """
 
     def __init__(
         self,
@@ -199,7 +202,9 @@ class SinkError(StreamvisionError):
         remedy: str | None = None,
         reason: str = "error",
         permanent: bool = False,
+        retry_after_s: float | None = None,
     ) -> None:
         super().__init__(what, where=where, remedy=remedy)
         self.reason = reason
         self.permanent = permanent
+        self.retry_after_s = retry_after_s
