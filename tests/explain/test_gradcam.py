@@ -89,6 +89,7 @@ def manifest(task: str, labels: list[str], size: tuple[int, int], maps: dict[str
 
 
 NAMES = {"object": Object(1, "b", (10.0, 10.0, 60.0, 60.0)), "class": PictureClass(1, "b")}
+SCENE = {"scene": ["floor", "wall"]}
 MAPS = {"drivable": ["background", "drivable"], "lane": ["background", "lane"]}
 
 
@@ -98,6 +99,10 @@ MAPS = {"drivable": ["background", "drivable"], "lane": ["background", "lane"]}
         ("torchvision:resnet18", "classification", (64, 64), ["a", "b", "c"], None, NAMES["class"]),
         ("sv-street", "detection", (96, 64), ["a", "b"], MAPS, NAMES["object"]),
         ("sv-street", "detection", (96, 64), ["a", "b"], MAPS, Area("lane", ("background",))),
+        ("unet-resnet34", "semantic_segmentation", (96, 64), [], SCENE, Area("scene", ("floor", "wall"))),
+        ("pspnet-resnet34", "semantic_segmentation", (96, 64), [], SCENE, Area("scene", ("floor", "wall"))),
+        ("deeplabv3plus-resnet34", "semantic_segmentation", (96, 64), [], SCENE, Area("scene", ("floor", "wall"))),
+        ("lraspp-mobilenetv3", "semantic_segmentation", (96, 64), [], SCENE, Area("scene", ("floor", "wall"))),
     ],
 )
 def test_every_kind_of_network_gives_a_map(
@@ -108,7 +113,8 @@ def test_every_kind_of_network_gives_a_map(
     recipe = recipes.find(network)
     if maps:
         recipe = recipe.model_copy(update={"segmentation": maps})
-    torch.save(registry.build(recipe, None, len(labels)).module.state_dict(), tmp_path / "best.pth")
+    classes = len(labels) or len(SCENE["scene"])
+    torch.save(registry.build(recipe, None, classes).module.state_dict(), tmp_path / "best.pth")
     own = manifest(task, labels, size, maps)
     texture = np.random.default_rng(0).integers(0, 256, (size[1] * 2, size[0] * 2, 3)).astype(np.uint8)
     found = gradcam.grad_cam(Trained(network, tmp_path / "best.pth"), own, frame_of(texture, own.input.spec()), target)
