@@ -48,10 +48,6 @@ class Notifier:
         """Say that the configuration is read again; `ready` ends it."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
 
-    def reloading(self) -> None:
-        """Say that the configuration is read anew; `ready` ends it. systemd wants the moment on its own clock, in µs."""
-        self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")
-
     def stopping(self) -> None:
         """Say that the end has begun."""
         self._send("STOPPING=1")
