@@ -180,7 +180,10 @@ class RuleContext:
 
 
 class Rule(Protocol):
-    """Tracks -> events for one rule on one stream."""
+    """Tracks -> events for one rule on one stream.
+
+    A class whose events are all instants says so with ``lasting: ClassVar[bool] = False``.
+    """
 
     def update(self, scene: Scene) -> list[Event]:
         """Take one picture's tracks; return what happened, in order."""
@@ -204,15 +207,42 @@ class StoredEvent:
 
 
 @dataclass(frozen=True, slots=True)
+class RuleInfo:
+    """A configured rule, for sinks that announce it; ``lasting``: its happenings have a start and an end."""
+
+    name: str
+    type: str
+    lasting: bool = True
+
+
+def _no_streams() -> Mapping[str, Sequence[RuleInfo]]:
+    return {}
+
+
+def _no_sign() -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
 class SinkContext:
-    """What a sink is told besides its options; ``state_dir`` is where its relative paths lie."""
+    """What a sink is told besides its options; ``state_dir`` is where its relative paths lie.
+
+    ``streams`` tells the streams that are configured at this moment, with their rules. A sink whose `deliver` makes
+    several slow steps calls ``beat`` between them, so that it does not count as hung.
+    """
 
     name: str
     state_dir: Path
+    streams: Callable[[], Mapping[str, Sequence[RuleInfo]]] = _no_streams
+    beat: Callable[[], None] = _no_sign
 
 
 class Sink(Protocol):
-    """The way out of the machine, built as ``Class(options, SinkContext)``. Runs in a thread of its own."""
+    """The way out of the machine, built as ``Class(options, SinkContext)``. Runs in a thread of its own.
+
+    A class that needs a library beyond the core names it in ``requires: ClassVar[tuple[str, ...]]`` and imports it
+    only when it is built, so that its options are known, and checked, on every machine.
+    """
 
     def deliver(self, events: Sequence[StoredEvent]) -> None:
         """Deliver in order; returning means that they are safe there. Raises `SinkError`."""

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from pydantic import BaseModel
 
+from streamvision import plugins
 from streamvision.attributes import SecondOptions
-from streamvision.config import SecondSettings, StreamSettings
+from streamvision.config import SecondSettings, Settings, StreamSettings
 from streamvision.engine.manifest import Manifest
+from streamvision.interfaces import RuleInfo, SinkContext
 
 
 def look(second: SecondSettings) -> SecondOptions:
@@ -32,3 +37,20 @@ def wants_gate(stream: StreamSettings, manifest: Manifest, *, live: bool) -> boo
     if stream.motion_gate != "auto":
         return stream.motion_gate == "on"
     return live and manifest.kind != "motion" and manifest.options.get("regions") != "motion"
+
+
+def sink_context(name: str, settings: Callable[[], Settings], beat: Callable[[str], None]) -> SinkContext:
+    """Return what a sink is told; it asks for the streams anew, since a reload may change them."""
+
+    def streams() -> dict[str, tuple[RuleInfo, ...]]:
+        return {stream.id: rules_of(stream) for stream in settings().streams}
+
+    return SinkContext(name, settings().state_dir, streams, partial(beat, f"sink.{name}"))
+
+
+def rules_of(stream: StreamSettings) -> tuple[RuleInfo, ...]:
+    """Return a stream's rules as sinks announce them."""
+    return tuple(
+        RuleInfo(rule.name, rule.type, bool(getattr(plugins.load("rule", rule.type), "lasting", True)))
+        for rule in stream.rules
+    )

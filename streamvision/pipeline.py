@@ -36,9 +36,9 @@ from streamvision.engine.runner import Inferred, Runner
 from streamvision.engine.serving import Serving
 from streamvision.errors import ManifestError, StoreError, StreamvisionError
 from streamvision.health import Heartbeats
-from streamvision.interfaces import Engine, Rule, RuleContext, Sink, SinkContext, Source, Tracker, Viewer
+from streamvision.interfaces import Engine, Rule, RuleContext, Sink, Source, Tracker, Viewer
 from streamvision.metrics import Metrics
-from streamvision.options import look, tracker_options, wants_gate
+from streamvision.options import look, sink_context, tracker_options, wants_gate
 from streamvision.rules.where import WhereRule
 from streamvision.sinks.delivery import Delivery
 from streamvision.sinks.store import EventStore
@@ -301,7 +301,9 @@ class Pipeline:
         return WhereRule(rule, chosen.where) if chosen.where else rule
 
     def _delivery(self, sink: SinkSettings) -> Delivery:
-        outlet: Sink = plugins.load("sink", sink.type)(sink.options, SinkContext(sink.name, self.settings.state_dir))
+        outlet: Sink = plugins.load("sink", sink.type)(
+            sink.options, sink_context(sink.name, lambda: self.settings, self.heartbeats.beat)
+        )  # fmt: skip
         stats = self.metrics.sink(sink.name)
         return Delivery(sink.name, outlet, self.store, stats, self._clock, self.heartbeats.beat)
 

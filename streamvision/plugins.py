@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
 from typing import Any, Literal
 
 from streamvision.errors import PluginError
@@ -42,3 +43,13 @@ def load(kind: Kind, name: str) -> Any:
             f"the {kind} {name!r} cannot be imported: {error}",
             remedy=f"install what it needs, for example: pip install 'streamvision[{name}]'",
         ) from error
+
+
+def demand(kind: Kind, name: str, plugin: Any) -> None:
+    """Raise `PluginError` if a library that the class names in ``requires`` is not installed; imports nothing."""
+    missing = [library for library in getattr(plugin, "requires", ()) if find_spec(library) is None]
+    if missing:
+        raise PluginError(
+            f"the {kind} {name!r} needs {' and '.join(missing)}, which is not installed",
+            remedy=f"pip install 'streamvision[{name}]'",
+        )

@@ -356,7 +356,9 @@ class _Loader:
         self, kind: plugins.Kind, name: str, given: dict[str, Any], path: Path, also: set[str], what: str
     ) -> BaseModel | None:
         try:
-            options: type[BaseModel] = self._load_plugin(kind, name).Options
+            plugin = self._load_plugin(kind, name)
+            plugins.demand(kind, name, plugin)
+            options: type[BaseModel] = plugin.Options
         except PluginError as error:
             at = (*path, "type") if kind != "source" else (*path, "url")
             self._document.problem(at, error.what, error.remedy or "")

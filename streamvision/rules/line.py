@@ -8,7 +8,7 @@ jumps over the whole band between two pictures does.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -66,6 +66,8 @@ class LineRule:
     The time of an event is when the path met the line, interpolated between pictures; the evidence holds the
     distance beyond the line and the band (picture heights), the place (0-1 of the picture) and the speed (px/s).
     """
+
+    lasting: ClassVar[bool] = False
 
     class Options(BaseModel):
         """``classes`` empty means all."""
