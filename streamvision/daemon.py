@@ -18,7 +18,9 @@ log = structlog.get_logger()
 
 TICK_S = 0.25
 DRAIN_S = 15.0
-"""How long an orderly end may take; the unit file's TimeoutStopSec is longer."""
+"""How long an orderly end may take."""
+END_S = DRAIN_S + 30.0
+"""What an end may take at the very most: the drain, then the store's last commit and the server's last answers."""
 
 
 class Service(Protocol):
@@ -92,6 +94,7 @@ def serve(service: Service, notifier: Notifier, signals: Signals, on_reload: Cal
         service.start()
         notifier.ready()
         _supervise(service, notifier, signals, on_reload)
+        notifier.extend(END_S)  # where a unit file of somebody else's is less patient
         notifier.stopping()
         drained = service.stop(DRAIN_S)
     if service.crashed is not None:
@@ -111,7 +114,9 @@ def _supervise(service: Service, notifier: Notifier, signals: Signals, on_reload
         service.tick()
         if signals.reload.is_set():
             signals.reload.clear()
+            notifier.reloading()
             on_reload()
+            notifier.ready()
         silent = service.silent
         if not silent:
             notifier.alive()

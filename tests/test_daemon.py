@@ -60,7 +60,7 @@ def run(service: FakeService, signals: Signals | None = None) -> tuple[int, list
 def test_finite_work_ends_with_0():
     code, sent, _ = run(FakeService())
     assert code == 0
-    assert sent[0] == "READY=1"
+    assert sent[0].startswith("READY=1\n")
     assert sent[-1] == "STOPPING=1"
     assert "STATUS=fine" in sent
 

@@ -160,9 +160,9 @@ def test_the_service_manager_hears_ready_alive_status_and_stopping(tmp_path: Pat
         daemon = Daemon(streets(1), tmp_path, env)
         heard: list[str] = []
         try:
-            while not {"READY=1", "WATCHDOG=1", "STATUS=1 of 1 streams live, 0 events to deliver"} <= set(heard):
+            while not {"WATCHDOG=1", "STATUS=1 of 1 streams live, 0 events to deliver"} <= set(heard):
                 heard.append(manager.recv(500).decode())
-            assert heard[0] == "READY=1"
+            assert heard[0] == f"READY=1\nMAINPID={daemon.process.pid}"
             daemon.process.send_signal(signal.SIGTERM)
             while heard[-1] != "STOPPING=1":
                 heard.append(manager.recv(500).decode())
