@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 import numpy as np
@@ -74,14 +74,39 @@ class StreamAnalyser:
         self._count(detections, tracks, events)
         return Analysis(info, detections, tracks, self._labels, segmentation, self._known), events
 
+    def late(self, info: FrameInfo) -> bool:
+        """Whether a picture comes after a later one, so that nothing can be learnt from it in order."""
+        return self._last is not None and info.seq <= self._last.seq
+
+    def revise(
+        self,
+        rules: Sequence[Rule],
+        *,
+        tracker: Tracker | None = None,
+        labels: Sequence[str] | None = None,
+        min_score: float,
+        attributes: Attributes,
+    ) -> list[Event]:
+        """Go on with these parts; happenings of rules that are not among them end. Without a tracker, tracks go on."""
+        events = self._ended([rule for rule in self._rules if not any(rule is each for each in rules)], "reload")
+        self._rules, self.min_score, self._attributes = rules, min_score, attributes
+        self._labels = self._labels if labels is None else labels
+        self._tracker = self._tracker if tracker is None else tracker
+        if tracker is not None:
+            self._known = {}
+        return events
+
     def close(self, reason: str) -> list[Event]:
         """End every open happening."""
-        if self._last is None:
-            return []
-        last = self._last
-        events = self._quoted([event for rule in self._rules for event in rule.close(last, reason)])
-        self._count_events(events)
+        events = self._ended(self._rules, reason)
         self.stats.tracks_active.clear()
+        return events
+
+    def _ended(self, rules: Sequence[Rule], reason: str) -> list[Event]:
+        if (last := self._last) is None:
+            return []
+        events = self._quoted([event for rule in rules for event in rule.close(last, reason)])
+        self._count_events(events)
         return events
 
     def _cut(self, info: FrameInfo) -> list[Event]:
@@ -146,6 +171,21 @@ class StreamOver:
     reason: str
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Errand:
+    """Something that the analysis thread does between two pictures, so that none of them sees half of a change.
+
+    ``work`` returns the events that come of it; ``done`` is set afterwards, when they are on their way to the store.
+    """
+
+    work: Callable[[], list[Event]]
+    done: threading.Event = field(default_factory=threading.Event)
+
+
+Item = Sequence[Inferred] | StreamOver | Errand
+"""What the analysis thread is given."""
+
+
 class AnalysisStage:
     """The one thread between engines and outbox. ``crashed`` holds the exception that stopped it early."""
 
@@ -165,7 +205,7 @@ class AnalysisStage:
         ``asides`` see every picture with its events before these are stored.
         """
         self.crashed: BaseException | None = None
-        self.input = Channel[Sequence[Inferred] | StreamOver](8)
+        self.input = Channel[Item](8)
         self._analysers = analysers
         self._append = append
         self._publish = publish
@@ -204,6 +244,9 @@ class AnalysisStage:
                 break
             if isinstance(item, StreamOver):
                 self._append(self._analysers[item.stream].close(item.reason))
+            elif isinstance(item, Errand):
+                self._append(item.work())
+                item.done.set()
             else:
                 self._analyse(item)
         self._append([event for analyser in self._analysers.values() for event in analyser.close("shutdown")])
@@ -221,6 +264,9 @@ class AnalysisStage:
         info = inferred.frame.info
         analyser = self._analysers[info.stream]
         stats = analyser.stats
+        if analyser.late(info):
+            stats.drop("analysis", "late")
+            return
         engine_s = self._clock.monotonic()
         analysis, events = analyser.update(inferred)
         for aside in self._asides:
@@ -240,7 +286,7 @@ class AnalysisStage:
 
     def _lose_rest(self) -> None:
         while (item := self.input.take_nowait()) is not None:
-            if not isinstance(item, StreamOver):
+            if not isinstance(item, StreamOver | Errand):
                 for inferred in item:
                     self._analysers[inferred.frame.info.stream].stats.drop("analysis", "stopped")
 

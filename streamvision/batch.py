@@ -65,7 +65,7 @@ class Batcher:
             condition=self._condition,
         )
         with self._condition:
-            if stream in self._rows:
+            if stream in self._rows and not self._rows[stream].channel.finished:
                 raise ValueError(f"stream {stream!r} has a row already")
             self._rows[stream] = _Row(channel, live)
         return channel

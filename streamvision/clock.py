@@ -193,6 +193,12 @@ class MediaTimeline:
             self._epoch += 1
             self._rebase()
 
+    def become(self, *, live: bool, file_start: datetime | None = None) -> None:
+        """Go on for a source of another kind; call before `restart`. Media time goes on from where it is."""
+        if live and not self._live and self._received_s is not None:
+            self._first_received_s = self._received_s - self._media_s
+        self._live, self._file_start = live, file_start
+
     def stamp(self, pts_s: float | None, received_s: float, sender_utc: datetime | None = None) -> Stamp:
         """Return the time of the next picture; arguments as in `interfaces.SourcePicture`."""
         pts_s = pts_s if pts_s is not None and math.isfinite(pts_s) else None

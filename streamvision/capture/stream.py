@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import structlog
@@ -25,12 +25,25 @@ from streamvision.interfaces import ScalablePicture, Source, SourcePicture
 from streamvision.metrics import StreamStats
 from streamvision.types import Frame, FrameInfo, InputSpec, StreamState
 
-__all__ = ["CaptureOptions", "StateChange", "StreamCapture"]
+__all__ = ["CaptureOptions", "StateChange", "StreamCapture", "Target"]
 
 log = structlog.get_logger()
 
+HANDOVER_S = 10.0
+"""How long the pictures that one engine still has may keep a stream from going on with the next engine."""
+
+_PEEK_S = 0.002
 _SLICE_S = 0.25
 """The longest wait without a sign of life or a look at the stop flag."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """Where a stream's pictures go: prepared for ``input``, into ``channel``; ``turn`` is called in between."""
+
+    input: InputSpec
+    channel: Channel[Frame]
+    turn: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,11 +103,30 @@ class StreamCapture:
         self._masks = PrivacyMasks(options.masks) if options.masks else None
         self._pacer: Pacer | None = None
         self._seq = 0
+        self._begun = False
+        self._next: Target | None = None
         self._thread = threading.Thread(target=self._run, name=f"capture-{options.stream}", daemon=True)
 
     def start(self) -> None:
         """Begin; call once."""
         self._thread.start()
+
+    def continue_from(self, earlier: StreamCapture) -> None:
+        """Go on with media time, epochs and numbers of a capture of this stream that has ended; call before `start`."""
+        self._timeline, self._seq = earlier._timeline, earlier._seq
+
+    def retarget(self, target: Target) -> None:
+        """Send pictures elsewhere from the next one on, without a new connection and without losing one.
+
+        The capture's own thread does it, between two pictures: it closes the channel that it filled, waits until
+        every picture has its fate (at most `HANDOVER_S`), and calls ``target.turn``: pictures stay in order.
+        """
+        self._next = target
+
+    def disown(self) -> None:
+        """Let a capture that does not end write into nobody's books: another one takes its place."""
+        self._on_state, self._beat = (lambda _: None), (lambda: None)
+        self._stats = StreamStats(self.options.stream)
 
     def stop(self) -> None:
         """Ask the thread to end; does not wait."""
@@ -120,6 +152,8 @@ class StreamCapture:
             log.error("capture crashed", stream=self.options.stream, exc_info=error)
         finally:
             self._channel.close()
+            if (target := self._next) is not None:  # it came too late: nothing will ever be put there
+                target.channel.close()
             self._connection.stopped(reason, cause, self._clock.monotonic())
             self._done.set()
 
@@ -151,6 +185,7 @@ class StreamCapture:
             self._begin_epoch(source)
             while not self._stop.is_set():
                 self._beat()
+                self._turn(in_hand=0)
                 self._take_all(source.read())
         except CaptureError as error:
             return error
@@ -159,23 +194,44 @@ class StreamCapture:
         return None
 
     def _begin_epoch(self, source: Source) -> None:
-        if self._timeline is None:
-            start = getattr(source, "started_at", None)
-            self._timeline = MediaTimeline(self._clock, live=source.live, file_start=start)
-            self._pacer = Pacer() if self.options.pace == "realtime" and not source.live else None
-        else:
+        if self._begun:
+            assert self._timeline is not None
             self._timeline.restart()
+            return
+        self._begun = True
+        start = getattr(source, "started_at", None)
+        self._pacer = Pacer() if self.options.pace == "realtime" and not source.live else None
+        if self._timeline is None:
+            self._timeline = MediaTimeline(self._clock, live=source.live, file_start=start)
+        else:
+            self._timeline.become(live=source.live, file_start=start)
+            self._timeline.restart()
+
+    def _turn(self, *, in_hand: int) -> None:
+        """Turn to the next target if there is one, with so many pictures in hand that are not prepared yet."""
+        if (target := self._next) is None:
+            return
+        self._next = None
+        self._channel.close()
+        until_s = self._clock.monotonic() + HANDOVER_S
+        while self._stats.in_flight > in_hand and self._clock.monotonic() < until_s and not self._stop.is_set():
+            self._beat()
+            self._sleep(_PEEK_S)
+        target.turn()
+        self._channel, self.options = target.channel, replace(self.options, input=target.input)
 
     def _back_off(self, error: CaptureError) -> None:
         """Wait before the next attempt, as long as this error and the absence so far ask for."""
         self._stats.reconnects[error.reason] += 1
-        self._hold(self._connection.failed(error, self._clock.monotonic()))
+        self._hold(self._connection.failed(error, self._clock.monotonic()), idle=True)
 
-    def _hold(self, seconds: float) -> None:
-        """Wait, showing signs of life, until the time is over or the stream is to stop."""
+    def _hold(self, seconds: float, *, idle: bool = False) -> None:
+        """Wait, showing signs of life, until the time is over or the stream is to stop; ``idle``: with no picture."""
         until_s = self._clock.monotonic() + seconds
         while (left_s := until_s - self._clock.monotonic()) > 0 and not self._stop.is_set():
             self._beat()
+            if idle:
+                self._turn(in_hand=0)
             self._sleep(min(left_s, _SLICE_S))
 
     def _take_all(self, arrived: Sequence[SourcePicture]) -> None:
@@ -206,6 +262,7 @@ class StreamCapture:
         if self._masks is not None:
             picture = MaskedPicture(picture, self._masks)
         received_s = self._due(arrived.received_s, stamp.media_s)
+        self._turn(in_hand=1)
         try:
             pixels, letterbox = picture.prepare(self.options.input)
         except BrokenMedia:
