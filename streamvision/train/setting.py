@@ -155,7 +155,8 @@ def _refuse_empty(train: Dataset, val: Dataset, engine: recipes.Recipe) -> None:
             )
             raise UsageError(f"there is no picture that can be {what}: {engine.name} needs {wants}", where=data.origin)
     if engine.exporter != "semantic" and not train.classes:
-        raise UsageError("the data names no classes", where=train.origin, remedy=f"{engine.name} learns classes")
+        remedy = f"{engine.name} learns classes: name what it shall be able to see as data.classes, also if no box shows it"
+        raise UsageError("the data names no classes", where=train.origin, remedy=remedy)
 
 
 def _refuse_unused(recipe: Recipe, engine: recipes.Recipe) -> None:
