@@ -1,0 +1,68 @@
+"""TLS as the sinks that speak to servers have it: one section, the same keys everywhere."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from streamvision.config.settings import Strict
+
+_File = Annotated[str, Field(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class TlsPaths:
+    """The absolute paths of the authorities, the certificate and the key."""
+
+    ca: str | None
+    certificate: str | None
+    key: str | None
+
+
+class TlsOptions(Strict):
+    """How a connection is encrypted, and who is believed; relative paths lie in state_dir."""
+
+    ca: _File | None = None
+    """PEM file with the authorities that are believed; None: the system's."""
+    certificate: _File | None = None
+    """PEM file with the certificate that this side shows, where the server asks for one."""
+    key: _File | None = None
+    """PEM file with its private key; None: it is in the certificate's file."""
+    key_password: SecretStr | None = None
+    """What the private key is encrypted with."""
+    verify: bool = True
+    """Whether the server's certificate and name are checked; without it, anybody in between can read and change."""
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.certificate is None and (self.key or self.key_password):
+            raise ValueError("there is a key but no certificate; add certificate: FILE")
+        return self
+
+    def paths(self, folder: Path) -> TlsPaths:
+        """Return the files, relative ones taken from a folder."""
+        return TlsPaths(*(_at(folder, name) for name in (self.ca, self.certificate, self.key)))
+
+    def context(self, folder: Path) -> ssl.SSLContext:
+        """Return what Python's TLS needs. Raises `OSError` (`ssl.SSLError` too) for a file that is missing or wrong."""
+        files = self.paths(folder)
+        context = ssl.create_default_context(cafile=files.ca)
+        if not self.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if files.certificate is not None:
+            context.load_cert_chain(files.certificate, files.key, secret(self.key_password))
+        return context
+
+
+def secret(value: SecretStr | None) -> str | None:
+    """Return a secret's text, if there is one."""
+    return None if value is None else value.get_secret_value()
+
+
+def _at(folder: Path, name: str | None) -> str | None:
+    return None if name is None else str(folder / Path(name).expanduser())
