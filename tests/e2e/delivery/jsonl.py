@@ -1,0 +1,64 @@
+"""The receiver of the sink ``jsonl``: a folder, whose "server" is the disk under it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.e2e.delivery.receivers import Arrival, Fault
+
+
+class JsonlReceiver:
+    """Breaks the folder in which the file lies: gone (kill), or holding something else in the file's place (reject)."""
+
+    # A disk cannot be stopped or slowed without a device of its own.
+    faults: Sequence[Fault] = ("kill", "reject")
+    once = True
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder / "disk"
+        self._away = folder / "disk.away"
+        self._path = self._folder / "events.jsonl"
+        self._aside = self._folder / "aside.jsonl"
+
+    def options(self) -> str:
+        return f"type: jsonl, path: {self._path}"
+
+    def start(self) -> None:
+        if self._away.exists():
+            self._folder.unlink()
+            self._away.rename(self._folder)
+        self._folder.mkdir(exist_ok=True)
+
+    def stop(self) -> None:
+        self.kill()
+
+    def kill(self) -> None:
+        self._folder.rename(self._away)
+        self._folder.write_text("not a folder")
+
+    def freeze(self) -> None:
+        pass
+
+    def thaw(self) -> None:
+        pass
+
+    def slow(self, on: bool) -> None:
+        pass
+
+    def reject(self, on: bool) -> None:
+        if on:
+            self._path.rename(self._aside)
+            self._path.mkdir()
+        else:
+            self._path.rmdir()
+            self._aside.rename(self._path)
+
+    def received(self) -> list[Arrival]:
+        lines = self._path.read_bytes().splitlines(keepends=True) if self._path.exists() else []
+        events = [json.loads(line) for line in lines if line.endswith(b"\n")]
+        return [(event["id"], event["data"]["stream"]) for event in events]
+
+    def close(self) -> None:
+        pass
