@@ -241,7 +241,8 @@ class Sink(Protocol):
     """The way out of the machine, built as ``Class(options, SinkContext)``. Runs in a thread of its own.
 
     A class that needs a library beyond the core names it in ``requires: ClassVar[tuple[str, ...]]`` and imports it
-    only when it is built, so that its options are known, and checked, on every machine.
+    only when it is built, so that its options are known, and checked, on every machine. One that wants to be connected
+    before there is an event has a method ``open()``, which is called in its thread before the first delivery.
     """
 
     def deliver(self, events: Sequence[StoredEvent]) -> None:

@@ -83,6 +83,8 @@ LIBRARIES: dict[str, set[str]] = {
     },
     "pydantic_core": {"config", "units"},
     "prometheus_client": {"metrics"},
+    "httpx": {"sinks"},
+    "paho": {"sinks"},
     "starlette": {"web"},
     "uvicorn": {"web"},
     "anyio": {"web"},

@@ -114,6 +114,8 @@ class Delivery:
 
     def _guarded(self) -> None:
         try:
+            if (opened := getattr(self._sink, "open", None)) is not None:
+                opened()
             self._follow()
         except Exception as error:  # a thread's border: the supervisor ends the daemon
             self.crashed = error
