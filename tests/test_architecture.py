@@ -27,8 +27,8 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"interfaces", "channel", "config", "plugins", "metrics", "health", "draw", "notify"}),
     frozenset({"capture", "batch", "engine", "track", "rules", "sinks", "record", "web"}),
     frozenset({"analysis", "attributes", "pipeline", "offline", "status", "export", "dataset", "distort"})
-    | {"asides", "collect", "evaluate", "explain", "options"},
-    frozenset({"daemon", "benchmark", "train", "compress"}),
+    | {"asides", "collect", "evaluate", "explain", "options", "changes"},
+    frozenset({"daemon", "reload", "benchmark", "train", "compress"}),
     frozenset({"cli", "__main__"}),
 )
 SIBLINGS = LAYERS[2]
@@ -76,6 +76,7 @@ LIBRARIES: dict[str, set[str]] = {
         "rules",
         "sinks",
         "options",
+        "changes",
         "export",
         "dataset",
         "train",

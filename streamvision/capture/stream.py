@@ -9,7 +9,9 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Literal
 
 import structlog
@@ -105,6 +107,7 @@ class StreamCapture:
         self._seq = 0
         self._begun = False
         self._next: Target | None = None
+        self._turning = threading.Lock()
         self._thread = threading.Thread(target=self._run, name=f"capture-{options.stream}", daemon=True)
 
     def start(self) -> None:
@@ -113,7 +116,7 @@ class StreamCapture:
 
     def continue_from(self, earlier: StreamCapture) -> None:
         """Go on with media time, epochs and numbers of a capture of this stream that has ended; call before `start`."""
-        self._timeline, self._seq = earlier._timeline, earlier._seq
+        self._timeline, self._seq = copy(earlier._timeline), earlier._seq
 
     def retarget(self, target: Target) -> None:
         """Send pictures elsewhere from the next one on, without a new connection and without losing one.
@@ -121,7 +124,11 @@ class StreamCapture:
         The capture's own thread does it, between two pictures: it closes the channel that it filled, waits until
         every picture has its fate (at most `HANDOVER_S`), and calls ``target.turn``: pictures stay in order.
         """
-        self._next = target
+        with self._turning:
+            missed, self._next = self._next, target
+            if missed is not None:  # one that was never turned to: nothing was put there, and its turn is due first
+                missed.channel.close()
+                self._next = replace(target, turn=partial(_both, missed.turn, target.turn))
 
     def disown(self) -> None:
         """Let a capture that does not end write into nobody's books: another one takes its place."""
@@ -209,9 +216,10 @@ class StreamCapture:
 
     def _turn(self, *, in_hand: int) -> None:
         """Turn to the next target if there is one, with so many pictures in hand that are not prepared yet."""
-        if (target := self._next) is None:
+        if self._next is None:
             return
-        self._next = None
+        with self._turning:
+            target, self._next = self._next, None
         self._channel.close()
         until_s = self._clock.monotonic() + HANDOVER_S
         while self._stats.in_flight > in_hand and self._clock.monotonic() < until_s and not self._stop.is_set():
@@ -307,3 +315,8 @@ class StreamCapture:
         self._stats.state = change.new
         self._stats.cause = "" if change.new is StreamState.LIVE else change.cause
         self._on_state(change)
+
+
+def _both(first: Callable[[], None], second: Callable[[], None]) -> None:
+    first()
+    second()

@@ -195,6 +195,11 @@ class EventStore:
         self._sinks.add(sink)
         return position
 
+    def forget(self, sink: str) -> None:
+        """Give up a sink's cursor: nothing is kept for it any more, and one of that name starts at the end again."""
+        self._ask(lambda connection: connection.execute("DELETE FROM cursors WHERE sink = ?", (sink,)))
+        self._sinks.discard(sink)
+
     def advance(self, sink: str, position: int) -> None:
         """Remember durably that a sink has delivered everything up to a position; it never goes back."""
         self._ask(
