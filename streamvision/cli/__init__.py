@@ -65,11 +65,11 @@ def _with_logging(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command the option --log-format, and set up logging before it runs."""
     signature = inspect.signature(command)
     option = inspect.Parameter(
-        "log_format", inspect.Parameter.KEYWORD_ONLY, default=LogFormat.TEXT, annotation=LogFormatOption
+        "log_format", inspect.Parameter.KEYWORD_ONLY, default=LogFormat.AUTO, annotation=LogFormatOption
     )
 
     @wraps(command)
-    def wrapped(*args: Any, log_format: LogFormat = LogFormat.TEXT, **kwargs: Any) -> Any:
+    def wrapped(*args: Any, log_format: LogFormat = LogFormat.AUTO, **kwargs: Any) -> Any:
         set_up(log_format)
         return command(*args, **kwargs)
 
