@@ -88,7 +88,7 @@ class Signals:
                 signal.signal(number, handler)
 
 
-def serve(service: Service, notifier: Notifier, signals: Signals, on_reload: Callable[[], None]) -> int:
+def serve(service: Service, notifier: Notifier, signals: Signals, on_reload: Callable[[], object]) -> int:
     """Run a service until it is finished, asked to stop, or broken; return the exit code (0 or 1)."""
     with signals.caught():
         service.start()
@@ -106,7 +106,7 @@ def serve(service: Service, notifier: Notifier, signals: Signals, on_reload: Cal
     return 0
 
 
-def _supervise(service: Service, notifier: Notifier, signals: Signals, on_reload: Callable[[], None]) -> None:
+def _supervise(service: Service, notifier: Notifier, signals: Signals, on_reload: Callable[[], object]) -> None:
     tick_s = min(TICK_S, notifier.watchdog_s / 4) if notifier.watchdog_s else TICK_S
     mentioned: list[str] = []
     status = ""
@@ -114,9 +114,7 @@ def _supervise(service: Service, notifier: Notifier, signals: Signals, on_reload
         service.tick()
         if signals.reload.is_set():
             signals.reload.clear()
-            notifier.reloading()
             on_reload()
-            notifier.ready()
         silent = service.silent
         if not silent:
             notifier.alive()

@@ -30,24 +30,24 @@ class _StreamReporter:
     """One stream's status: its settings, its books, and how fast they grow."""
 
     def __init__(self, settings: StreamSettings, metrics: Metrics, clock: Clock) -> None:
-        self._settings = settings
-        self._stats = metrics.stream(settings.id)
+        self.settings = settings
+        self.stats = metrics.stream(settings.id)
         self._clock = clock
         self._decoded = RateMeter(clock)
         self._analysed = RateMeter(clock)
-        self._state: tuple[StreamState, float] = (self._stats.state, clock.monotonic())
+        self._state: tuple[StreamState, float] = (self.stats.state, clock.monotonic())
 
     def sample(self) -> None:
         """Look at the books."""
-        if self._stats.state is not self._state[0]:
-            self._state = (self._stats.state, self._clock.monotonic())
-        self._decoded.sample(self._stats.decoded)
-        self._analysed.sample(self._stats.analysed)
+        if self.stats.state is not self._state[0]:
+            self._state = (self.stats.state, self._clock.monotonic())
+        self._decoded.sample(self.stats.decoded)
+        self._analysed.sample(self.stats.analysed)
 
     def status(self) -> StreamStatus:
         self.sample()
         now_s = self._clock.monotonic()
-        stats, settings = self._stats, self._settings
+        stats, settings = self.stats, self.settings
         return StreamStatus(
             id=settings.id,
             url=settings.shown_url,
@@ -76,10 +76,26 @@ class StatusBoard:
         self.events: EventReader = store
         self.live = LiveHub(clock)
         self._shelf = Shelf(settings.state_dir)
+        self._clock = clock
         self._heartbeats = heartbeats
         self._store = store
-        self._reporters = [_StreamReporter(stream, metrics, clock) for stream in settings.streams]
+        self._reporters: list[_StreamReporter] = []
+        self._shapes: dict[str, StreamSettings] = {}
+        self.revise(settings)
+
+    def revise(self, settings: Settings) -> None:
+        """Tell of other settings from now on, after they have taken effect; watchers of streams that are gone leave."""
+        known = {reporter.stats: reporter for reporter in self._reporters}
+        gone = self._shapes.keys() - {stream.id for stream in settings.streams}
+        reporters = []
+        for stream in settings.streams:
+            reporter = known.get(self.metrics.stream(stream.id)) or _StreamReporter(stream, self.metrics, self._clock)
+            reporter.settings = stream
+            reporters.append(reporter)
+        self._reporters = reporters
         self._shapes = {stream.id: stream for stream in settings.streams}
+        for stream_id in gone:
+            self.live.forget(stream_id)
 
     def health(self) -> Health:
         """Return the heartbeats."""
@@ -119,7 +135,9 @@ class StatusBoard:
 
     def show(self, frame: Frame, analysis: Analysis, min_score: float) -> None:
         """Show an analysed picture to whoever watches; doubtful detections stay out of sight."""
-        stream = self._shapes[frame.info.stream]
+        stream = self._shapes.get(frame.info.stream)
+        if stream is None:  # it has come or gone at this very moment
+            return
         found = analysis.detections
         shown = replace(analysis, detections=found[found.score >= min_score])
         self.live.publish(stream.id, shown, frame.picture, stream.zones, stream.lines)

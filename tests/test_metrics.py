@@ -46,6 +46,8 @@ def filled(streams: int = 2) -> Metrics:
     sink = metrics.sink("log")
     sink.delivered, sink.pending, sink.lag_s, sink.dead_letters = 5, 2, 1.5, 1
     sink.failures["timeout"] += 3
+    metrics.reloads.results["applied"] += 2
+    metrics.reloads.succeeded(1_700_000_000.5)
     return metrics
 
 

@@ -8,6 +8,7 @@ from streamvision.metrics.books import (
     ENGINE_BOUNDS_S,
     EngineStats,
     Histogram,
+    ReloadStats,
     SinkStats,
     StreamStats,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "EngineStats",
     "Histogram",
     "Metrics",
+    "ReloadStats",
     "SinkStats",
     "StreamStats",
 ]

@@ -79,6 +79,19 @@ class StreamStats:
         return self.decoded - settled
 
 
+class ReloadStats:
+    """How often the configuration was read again, by result, and when that last went well (seconds since 1970)."""
+
+    def __init__(self) -> None:
+        self.results: dict[str, int] = defaultdict(int)
+        self.last_good = True
+        self.success_s = 0.0
+
+    def succeeded(self, at_s: float) -> None:
+        """What runs is what the file says."""
+        self.last_good, self.success_s = True, at_s
+
+
 class EngineStats:
     """One model's books.
 

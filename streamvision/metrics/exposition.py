@@ -18,7 +18,7 @@ from itertools import accumulate
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from streamvision import __version__
-from streamvision.metrics.books import EngineStats, Histogram, SinkStats, StreamStats
+from streamvision.metrics.books import EngineStats, Histogram, ReloadStats, SinkStats, StreamStats
 from streamvision.types import StreamState
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -52,6 +52,9 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
     "sink_pending": ("gauge", "Stored events that are not delivered yet"),
     "sink_lag_seconds": ("gauge", "Age of the oldest event that is not delivered yet"),
     "sink_dead_letters_total": ("counter", "Events given up after a permanent failure"),
+    "reloads_total": ("counter", "Readings of the configuration while the daemon runs, by result"),
+    "config_last_reload_successful": ("gauge", "1 if what runs is what the file said when it was last read"),
+    "config_last_reload_success_timestamp_seconds": ("gauge", "When the file was last read and applied, unix time"),
     "build_info": ("gauge", "1; the labels say what is running"),
 }
 """Family -> (kind, help), in the order of exposition."""
@@ -238,6 +241,9 @@ class Metrics:
         self.streams: dict[str, StreamStats] = {}
         self.engines: dict[str, EngineStats] = {}
         self.sinks: dict[str, SinkStats] = {}
+        self.reloads = ReloadStats()
+        self.shard = ""
+        """Which share of the streams this process has, like 2/8; empty: all of them."""
         self._registry = _process_registry() if registry is None else registry
         self._known: dict[int, _AnyLines] = {}
         self._lock = threading.Lock()
@@ -269,8 +275,20 @@ class Metrics:
             series = present[id(stats)] = self._known.get(id(stats)) or _lines_of(stats)
             series.add(lines)
         self._known = present
-        lines["build_info"].append(_build_info())
+        _add_reloads(self.reloads, lines)
+        lines["build_info"].append(_build_info(self.shard))
         return "\n".join(line for family, body in lines.items() if body for line in (_head(family), *body)) + "\n"
+
+
+def _add_reloads(stats: ReloadStats, lines: _Lines) -> None:
+    if not stats.success_s:  # nobody reads a configuration here
+        return
+    lines["reloads_total"] += [
+        f"{prefix('reloads_total', result=result)}{n}" for result, n in dict(stats.results).items()
+    ]
+    lines["config_last_reload_successful"].append(f"{PREFIX}config_last_reload_successful {int(stats.last_good)}")
+    name = "config_last_reload_success_timestamp_seconds"
+    lines[name].append(f"{PREFIX}{name} {stats.success_s}")
 
 
 def _process_registry() -> CollectorRegistry:
@@ -280,5 +298,5 @@ def _process_registry() -> CollectorRegistry:
 
 
 @cache
-def _build_info() -> str:
-    return f"{prefix('build_info', version=__version__, python=platform.python_version())}1"
+def _build_info(shard: str) -> str:
+    return f"{prefix('build_info', version=__version__, python=platform.python_version(), shard=shard)}1"

@@ -74,7 +74,7 @@ class Pipeline:
         )  # fmt: skip
         self._stopping = threading.Event()
         self._running = Running(self._stages, self._wiring, self._stopping)
-        self._started = False
+        self.started = threading.Event()
         self._changing = threading.Lock()
         for stream in settings.streams:
             metrics.stream(stream.id)
@@ -112,7 +112,7 @@ class Pipeline:
             running.lane(lane)
         for row in stages.rows.values():
             running.capture(row)
-        self._started = True
+        self.started.set()
 
     def change(self, new: Settings) -> Plan:
         """Go over to other settings while everything runs; return what that came to. One call at a time.
@@ -149,7 +149,7 @@ class Pipeline:
         remaining_s = partial(left_s, self._clock, self._clock.monotonic() + deadline_s)
         settled = self._changing.acquire(timeout=remaining_s() / 3)
         try:
-            return self._running.end(remaining_s, started=self._started) and settled
+            return self._running.end(remaining_s, started=self.started.is_set()) and settled
         finally:
             if settled:
                 self._changing.release()

@@ -10,6 +10,8 @@ from streamvision.web.board import (
     EventExplanation,
     Health,
     Readiness,
+    ReloadProblem,
+    ReloadReport,
     StreamStatus,
     frame_age_s,
 )
@@ -27,6 +29,8 @@ __all__ = [
     "LiveHub",
     "RateMeter",
     "Readiness",
+    "ReloadProblem",
+    "ReloadReport",
     "StreamStatus",
     "Tokens",
     "WebServer",

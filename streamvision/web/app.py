@@ -14,6 +14,7 @@ from starlette.routing import Route
 
 from streamvision.web.api import Api
 from streamvision.web.board import Board
+from streamvision.web.control import AskReload, Control
 from streamvision.web.faults import HANDLERS
 from streamvision.web.security import Guard, Tokens
 
@@ -28,9 +29,12 @@ _FILES = {
 }
 
 
-def create_app(board: Board, tokens: Tokens | None = None) -> Starlette:
-    """Return the application over a board; ``app.state.end`` ends what never ends by itself."""
-    api = Api(board)
+def create_app(board: Board, tokens: Tokens | None = None, reload: AskReload | None = None) -> Starlette:
+    """Return the application over a board; ``app.state.end`` ends what never ends by itself.
+
+    ``reload`` asks for the configuration to be read again; without it nobody can.
+    """
+    api, tokens = Api(board), tokens or Tokens()
     routes = [
         Route("/healthz", api.healthz),
         Route("/readyz", api.readyz),
@@ -43,9 +47,10 @@ def create_app(board: Board, tokens: Tokens | None = None) -> Starlette:
         Route("/api/v1/events/stream", api.event_stream),
         Route("/api/v1/events/{event}/explanation.jpg", api.explanation),
         Route("/live/{stream}", api.live),
+        Route("/api/v1/reload", Control(reload, open_to_all=not tokens.required).reload, methods=["POST"]),
         *(Route(path, _file(name, kind), include_in_schema=False) for path, (name, kind) in _FILES.items()),
     ]
-    guard = Middleware(Guard, tokens=tokens or Tokens(), open_paths=_FILES)
+    guard = Middleware(Guard, tokens=tokens, open_paths=_FILES)
     app = Starlette(routes=routes, middleware=[guard], exception_handlers=dict(HANDLERS))
     app.state.end = api.end
     return app

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from streamvision.interfaces import EventReader
@@ -162,6 +162,60 @@ class EventExplanation:
     jpeg: bytes | None = None
     pending: bool = False
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadProblem:
+    """A mistake in the configuration file; line and column count from 1, 0 means the whole file."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+    remedy: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the problem as the API tells it."""
+        return {name: getattr(self, name) for name in ("file", "line", "column", "message", "remedy")}
+
+
+@dataclass(frozen=True, slots=True)
+class ReloadReport:
+    """What came of reading the configuration again.
+
+    ``result``: applied; unchanged (nothing differs that can change while the daemon runs); refused (the file has
+    ``problems``); failed (``error`` says why; what ran before runs again); broken (there was no way back: the daemon
+    ends); stopping (the daemon is going down). ``needs_restart`` names keys that take effect with the next start.
+    """
+
+    result: str
+    changed: Mapping[str, Any] = field(default_factory=dict)
+    kept: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    needs_restart: Sequence[str] = ()
+    problems: Sequence[ReloadProblem] = ()
+    error: str = ""
+    seconds: float = 0.0
+
+    @property
+    def good(self) -> bool:
+        """Whether what runs is what the file says, but for what needs a restart."""
+        return self.result in ("applied", "unchanged")
+
+    def lasting(self, seconds: float) -> ReloadReport:
+        """Return the report with the time that it took."""
+        return replace(self, seconds=seconds)
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the body of the answer."""
+        return {
+            "result": self.result,
+            "changed": dict(self.changed),
+            "kept": {name: list(each) for name, each in self.kept.items()},
+            "needs_restart": list(self.needs_restart),
+            "problems": [problem.as_json() for problem in self.problems],
+            "error": self.error,
+            "seconds": round(self.seconds, 3),
+        }
 
 
 class Board(Protocol):

@@ -78,6 +78,7 @@ class _Stage:
     due_s: float = 0.0
     number: int = 0
     shot: Shot | None = None
+    gone: bool = False
     waiting: list[tuple[asyncio.AbstractEventLoop, asyncio.Future[None]]] = field(default_factory=list)
 
 
@@ -96,7 +97,9 @@ class LiveHub:
 
     def wanted(self, stream: str) -> bool:
         """Return whether a picture of a stream is worth publishing now; costs next to nothing where it is not."""
-        return stream in self._watched and self._clock.monotonic() >= self._stages[stream].due_s
+        if stream not in self._watched or (stage := self._stages.get(stream)) is None:
+            return False
+        return self._clock.monotonic() >= stage.due_s
 
     def publish(self, stream: str, analysis: Analysis, picture: Picture, zones: Shapes, lines: Shapes) -> None:
         """Show a picture to whoever watches ``stream``; returns at once."""
@@ -120,6 +123,17 @@ class LiveHub:
         """Return how many watch now."""
         with self._lock:
             return sum(stage.watchers for stage in self._stages.values())
+
+    def forget(self, stream: str) -> None:
+        """Send the watchers of a stream home: it is no more."""
+        with self._lock:
+            stage = self._stages.pop(stream, None)
+            if stage is None:
+                return
+            stage.gone, stage.shot = True, None
+            waiting, stage.waiting = stage.waiting, []
+            self._note_watched()
+        _wake(waiting)
 
     def close(self) -> None:
         """Send every watcher home; idempotent."""
@@ -153,7 +167,7 @@ class LiveHub:
     def _next(self, stage: _Stage, after: int) -> Shot | asyncio.Future[None]:
         """Return a shot newer than ``after``, or a future that is done when there may be one."""
         with self._lock:
-            if self._closed:
+            if self._closed or stage.gone:
                 raise HubClosed
             if stage.shot is not None and stage.shot.number > after:
                 return stage.shot

@@ -64,6 +64,15 @@ _SCHEMAS: dict[str, _Schema] = {
         zones=_list(_TEXT),
         lines=_list(_TEXT),
     ),
+    "Reload": _object(
+        result={"enum": ["applied", "unchanged", "refused", "failed", "broken", "stopping"]},
+        changed=_map({}),
+        kept=_map(_list(_TEXT)),
+        needs_restart=_list(_TEXT),
+        problems=_list(_object(file=_TEXT, line=_COUNT, column=_COUNT, message=_TEXT, remedy=_TEXT)),
+        error=_TEXT,
+        seconds=_SECONDS,
+    ) | {"description": "`changed` by section and name; `kept` goes on undisturbed; `needs_restart` waits"},
     "Event": _object(
         specversion={"const": "1.0"},
         id=_TEXT,
@@ -131,6 +140,13 @@ def _get(
     return {"get": operation | ({"security": []} if free else {})}
 
 
+def _post(name: str, summary: str, ok: _Schema, **rest: _Schema) -> _Schema:
+    """Return a path whose one operation changes something; its body is an empty JSON object, or nothing at all."""
+    operation: _Schema = _get(name, summary, ok, None, free=False, **rest)["get"]
+    body = {"required": False, "content": {"application/json": {"schema": {"type": "object"}}}}
+    return {"post": operation | {"requestBody": body}}
+
+
 def _paths() -> dict[str, _Schema]:
     events = _json("CloudEvents; the header Streamvision-Position tells what to ask after next", _list(_ref("Event")))
     limit = _parameter("limit", "query", {"type": "integer", "minimum": 1, "maximum": 1000, "default": 100}, "at most")
@@ -169,6 +185,15 @@ def _paths() -> dict[str, _Schema]:
             _answer("the map over the picture, a JPEG file", "image/jpeg", jpeg), [_EVENT, _TOKEN],
             on_202=_json("it is being made", _object(status={"const": "pending"}, event=_TEXT)),
             on_404=_error("there is none, and why"), on_503=busy,
+        ),
+        "/api/v1/reload": _post(
+            "reload", "Read the configuration again and apply what differs",
+            _json("applied, or nothing differs", _ref("Reload")),
+            on_404=_error("nothing was read from a file"),
+            on_409=_json("it failed; what ran before runs again", _ref("Reload")),
+            on_422=_json("the file has problems; nothing was changed", _ref("Reload")),
+            on_403=_error("a page of another site asks"), on_415=_error("the content type is not application/json"),
+            on_503=_json("the daemon is going down", _ref("Reload")),
         ),
         "/live/{stream}": _get(
             "live", "Annotated pictures without end", _answer("MJPEG", "multipart/x-mixed-replace", jpeg),

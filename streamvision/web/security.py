@@ -43,8 +43,19 @@ class Tokens:
 
     def may_read(self, given: str) -> bool:
         """Return whether a token opens the reading side; takes equally long for any wrong one."""
-        known = [token for token in (self.admin, self.read) if token]
+        return self._one_of(given, self.admin, self.read)
+
+    def may_change(self, given: str) -> bool:
+        """Return whether a token opens what changes the daemon."""
+        return self._one_of(given, self.admin)
+
+    @staticmethod
+    def _one_of(given: str, *tokens: str | None) -> bool:
+        known = [token for token in tokens if token]
         return sum(hmac.compare_digest(token.encode(), given.encode()) for token in known) > 0
+
+
+_READING = ("GET", "HEAD", "OPTIONS")
 
 
 class Guard:
@@ -85,6 +96,8 @@ class Guard:
         if not self._tokens.required or scope["path"] in self._open:
             return True
         kind, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
+        if scope["method"] not in _READING:
+            return kind.lower() == "bearer" and self._tokens.may_change(token.strip())
         if kind.lower() == "bearer":
             return self._tokens.may_read(token.strip())
         return _from_element(scope["path"]) and self._tokens.may_read(_token_in_query(scope))
