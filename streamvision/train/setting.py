@@ -155,7 +155,7 @@ def _refuse_empty(train: Dataset, val: Dataset, engine: recipes.Recipe) -> None:
             )
             raise UsageError(f"there is no picture that can be {what}: {engine.name} needs {wants}", where=data.origin)
     if engine.exporter != "semantic" and not train.classes:
-        remedy = f"{engine.name} learns classes: name what it shall be able to see as data.classes, also if no box shows it"
+        remedy = f"{engine.name} learns classes: name what it shall see as data.classes"
         raise UsageError("the data names no classes", where=train.origin, remedy=remedy)
 
 
