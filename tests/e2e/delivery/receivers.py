@@ -84,6 +84,8 @@ class Receiver(Protocol):
 
 RECEIVERS: dict[str, str] = {
     "jsonl": "tests.e2e.delivery.jsonl:JsonlReceiver",
+    "webhook": "tests.servers.receiver:HttpReceiver",
+    "mqtt": "tests.servers.mosquitto:MqttReceiver",
 }
 """Sink -> "module:Class" of its receiver; imported only when its test runs."""
 
