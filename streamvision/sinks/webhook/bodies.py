@@ -56,13 +56,13 @@ def _binary(event: StoredEvent) -> Post:
 
 def _batched(events: Sequence[StoredEvent], max_batch: int, max_bytes: int) -> Iterator[Post]:
     gathered: list[StoredEvent] = []
-    size = 2
+    size = 1  # the bracket; after every event there is a comma, or the bracket's partner
     for event in events:
         more = len(event.json.encode()) + 1
         if gathered and (len(gathered) == max_batch or size + more > max_bytes):
             yield _batch(gathered)
-            gathered, size = [], 2
-        if more + 2 > max_bytes:
+            gathered, size = [], 1
+        if more + 1 > max_bytes:
             _fitting(_batch([event]), max_bytes)
         gathered.append(event)
         size += more
