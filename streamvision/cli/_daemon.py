@@ -43,10 +43,7 @@ def run_settings(settings: Settings, reread: Callable[[], Settings], shard: Shar
     metrics.shard = "" if shard is None else str(shard)
     with ExitStack() as stack:
         heartbeats = Heartbeats(clock)
-        store = EventStore(
-            settings.state_dir / "events.db", clock, beat=heartbeats.beat,
-            first_track_id=0 if shard is None else shard.first_track_id,
-        )  # fmt: skip
+        store = EventStore(settings.state_dir / "events.db", clock, beat=heartbeats.beat)
         stack.callback(store.close)
         heartbeats.register(store.STAGE, STORE_ALLOWANCE_S)
         board = StatusBoard(settings, metrics, heartbeats, store, clock)

@@ -7,24 +7,30 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streamvision.cli._settings import ShardOption
+
 if TYPE_CHECKING:
     from streamvision.config import Settings
 
 
 def check(
     config: Annotated[Path, typer.Argument(help="The configuration file.", show_default=False)],
+    shard: ShardOption = None,
 ) -> None:
     """Check a configuration without running it; every problem is told with line, column and remedy (exit code 2).
 
-    Environment variables and credentials that it names must be set.
+    Environment variables and credentials that it names must be set. With --shard the whole file is checked, and what
+    that shard would run is shown.
 
     Example: streamvision check /etc/streamvision/config.yaml
     """
-    from streamvision.config import load_settings
-    from streamvision.engine.manifest import labels_of, maps_of
+    from streamvision.cli._settings import parse_shard, read_settings
 
-    settings = load_settings(config, labels_of=labels_of, maps_of=maps_of)
+    part = parse_shard(shard)
+    settings = read_settings(config, part)
     typer.echo(f"{config}: OK")
+    if part is not None:
+        typer.echo(f"  shard {part}: {_count(len(settings.streams), 'stream')}")
     for line in _summary(settings):
         typer.echo(line)
 

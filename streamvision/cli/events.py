@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from streamvision.cli._settings import ShardOption, parse_shard
 from streamvision.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ def events(
     state_dir: Annotated[
         Path | None, typer.Option("--state-dir", help="Its state_dir instead; without both: $STATE_DIRECTORY or ./var.")
     ] = None,
+    shard: ShardOption = None,
     since: Annotated[
         str | None, typer.Option("--since", metavar="SPAN", help="Not older than this: 10m, 1h, 7d.")
     ] = None,
@@ -48,7 +50,7 @@ def events(
     if config is not None and state_dir is not None:
         raise UsageError("--config and --state-dir say the same thing", remedy="give one of them")
     query = _Query(stream, full_event_type(kind), _start(since), limit)
-    log = EventLog(_folder(config, state_dir) / FILE_NAME)
+    log = EventLog(_folder(config, state_dir, shard) / FILE_NAME)
     try:
         newest = log.last_position()
         seen = max(newest, _show(query.past(log), as_json))
@@ -97,12 +99,13 @@ def _show(found: Iterator[StoredEvent], as_json: bool, seen: int = 0) -> int:
     return seen
 
 
-def _folder(config: Path | None, state_dir: Path | None) -> Path:
+def _folder(config: Path | None, state_dir: Path | None, shard: str | None) -> Path:
     from streamvision.config import state_dir_of
 
-    if config is not None:
-        return state_dir_of(config)
-    return state_dir or Path(os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or "./var")
+    usual = Path(os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or "./var")
+    whole = state_dir_of(config) if config is not None else state_dir or usual
+    part = parse_shard(shard)
+    return whole if part is None else part.state_dir(whole)
 
 
 def _start(since: str | None) -> datetime | None:

@@ -7,21 +7,24 @@ from typing import Annotated
 
 import typer
 
+from streamvision.cli._settings import ShardOption
+
 
 def run(
     config: Annotated[Path, typer.Argument(help="The configuration file.", show_default=False)],
+    shard: ShardOption = None,
 ) -> None:
     """Watch the streams of a configuration until told to stop (SIGTERM, Ctrl-C).
 
     If every source is finite (files without `loop`), it ends by itself when the last one has been analysed.
 
+    With --shard several processes divide the streams among them: each stream belongs to one shard by its id, shard N
+    keeps its state in state_dir/shard-N and serves HTTP at the configured port + N - 1.
+
     Example: streamvision run /etc/streamvision/config.yaml
     """
     from streamvision.cli._daemon import run_settings
-    from streamvision.config import load_settings
-    from streamvision.engine.manifest import labels_of, maps_of
+    from streamvision.cli._settings import parse_shard, read_settings
 
-    run_settings(
-        load_settings(config, labels_of=labels_of, maps_of=maps_of),
-        reread=lambda: load_settings(config, labels_of=labels_of, maps_of=maps_of),
-    )
+    part = parse_shard(shard)
+    run_settings(read_settings(config, part), reread=lambda: read_settings(config, part), shard=part)

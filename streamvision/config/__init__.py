@@ -15,6 +15,7 @@ from streamvision.config.settings import (
     TrackerSettings,
     server_at,
 )
+from streamvision.config.shard import Shard
 from streamvision.config.sources import local_path, source_kind
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "SecondSettings",
     "ServerSettings",
     "Settings",
+    "Shard",
     "SinkSettings",
     "StreamSettings",
     "TokenSettings",

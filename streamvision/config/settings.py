@@ -292,12 +292,18 @@ class Settings(Strict):
     explain: ExplainSettings = ExplainSettings()
     collect: CollectSettings | None = None
     _secrets: frozenset[str] = PrivateAttr(default=frozenset())
+    _first_track_id: int = PrivateAttr(default=0)
 
     def __repr__(self) -> str:
         return redact_values(super().__repr__(), self._secrets)
 
     def __str__(self) -> str:
         return repr(self)
+
+    @property
+    def first_track_id(self) -> int:
+        """What is added to every track id, so that ids of several processes on one configuration never meet."""
+        return self._first_track_id
 
     def stream(self, stream_id: str) -> StreamSettings:
         """Return a stream by its id; raises `KeyError`."""

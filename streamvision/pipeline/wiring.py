@@ -161,7 +161,8 @@ class Wiring:
     def tracker(self, stream: StreamSettings) -> tuple[Tracker, float]:
         """Return a stream's tracker and the score from which on it believes."""
         options = tracker_options(stream)
-        ids = ReservedIds(partial(self.store.reserve_ids, stream.id))
+        first = self.settings().first_track_id
+        ids = ReservedIds(lambda count: first + self.store.reserve_ids(stream.id, count))
         tracker: Tracker = plugins.load("tracker", stream.tracker.type)(options, ids)
         return tracker, float(getattr(options, "high_score", 0.0))
 
