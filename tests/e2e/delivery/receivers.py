@@ -86,6 +86,10 @@ RECEIVERS: dict[str, str] = {
     "jsonl": "tests.e2e.delivery.jsonl:JsonlReceiver",
     "webhook": "tests.servers.receiver:HttpReceiver",
     "mqtt": "tests.servers.mosquitto:MqttReceiver",
+    "kafka": "tests.servers.kafka:KafkaReceiver",
+    "redis": "tests.servers.redis:RedisReceiver",
+    "nats": "tests.servers.nats:NatsReceiver",
+    "postgresql": "tests.servers.postgresql:PostgresqlReceiver",
 }
 """Sink -> "module:Class" of its receiver; imported only when its test runs."""
 
