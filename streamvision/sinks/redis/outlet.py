@@ -55,13 +55,14 @@ class Outlet:
 
     def deliver(self, events: Sequence[StoredEvent]) -> None:
         """Write the batch. Raises `SinkError`, never a permanent one."""
-        if self._loop is None:
-            self._loop = LoopThread(f"sink.{self._context.name}.io")
+        used = self._client is not None
         try:
-            self._loop.call(self._write(events), self._options.timeout)
-        except (RedisError, TimeoutError, OSError) as error:
-            self.close()
-            raise self._failure(error) from error
+            self._bounded(events)
+        except SinkError as error:
+            # A connection that lay idle may have been closed at the other end; that alone is no failure.
+            if not (used and error.reason == "connect"):
+                raise
+            self._bounded(events)
 
     def close(self) -> None:
         """Release the connection and its thread; idempotent."""
@@ -71,6 +72,15 @@ class Outlet:
             if client is not None:
                 _close(client, loop)
             loop.close()
+
+    def _bounded(self, events: Sequence[StoredEvent]) -> None:
+        if self._loop is None:
+            self._loop = LoopThread(f"sink.{self._context.name}.io")
+        try:
+            self._loop.call(self._write(events), self._options.timeout)
+        except (RedisError, TimeoutError, OSError) as error:
+            self.close()
+            raise self._failure(error) from error
 
     async def _write(self, events: Sequence[StoredEvent]) -> None:
         client = self._client
