@@ -8,7 +8,7 @@ _PACKAGE = Path(__file__).parent
 
 
 def shipped(name: str) -> Path:
-    """Return the folder ``engines`` or ``configs`` of this installation."""
+    """Return the folder ``engines``, ``configs`` or ``systemd`` of this installation."""
     beside = _PACKAGE.parent / name
     if (_PACKAGE.parent / "pyproject.toml").is_file() and beside.is_dir():
         return beside

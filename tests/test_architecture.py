@@ -28,7 +28,7 @@ LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"capture", "batch", "engine", "track", "rules", "sinks", "record", "web"}),
     frozenset({"analysis", "attributes", "pipeline", "offline", "status", "export", "dataset", "distort"})
     | {"asides", "collect", "evaluate", "explain", "options", "changes"},
-    frozenset({"daemon", "reload", "benchmark", "train", "compress"}),
+    frozenset({"daemon", "install", "reload", "benchmark", "train", "compress"}),
     frozenset({"cli", "__main__"}),
 )
 SIBLINGS = LAYERS[2]

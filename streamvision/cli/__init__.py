@@ -23,6 +23,7 @@ from streamvision.cli import (
     events,
     explain,
     export,
+    install_service,
     label,
     models,
     probe,
@@ -87,7 +88,7 @@ for _command in (
     compiling.compile_model,
     demo.demo, run.run, check.check, detect.detect, probe.probe, track.track, evaluate.evaluate, bench.bench,
     events.events, schema.schema, export.export, train.train, label.label, explain.explain, collect.collect,
-    draw.draw, compress.compress,
+    draw.draw, compress.compress, install_service.install_service,
 ):  # fmt: skip
     app.command(name=_NAMES.get(_command))(_with_logging(_command))
 for _registered in (*models.app.registered_commands, *data.app.registered_commands):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from pathlib import Path as FilePath
@@ -73,7 +74,8 @@ class Expander:
     def _credential(self, name: str) -> str | None:
         if not self._credentials:
             return None
-        try:
-            return (FilePath(self._credentials) / name).read_text("utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError):
-            return None
+        # LoadCredential=streamvision:FOLDER puts the folder's name and _ in front of each file's.
+        for file in (name, f"streamvision_{name}"):
+            with contextlib.suppress(OSError, UnicodeDecodeError):
+                return (FilePath(self._credentials) / file).read_text("utf-8").rstrip("\r\n")
+        return None

@@ -312,9 +312,10 @@ def test_text_that_is_not_utf8(tmp_path):
         load_settings(path)
 
 
-def test_secrets_come_from_the_environment_or_credentials(tmp_path):
+@pytest.mark.parametrize("file", ["CAM_PASSWORD", "streamvision_CAM_PASSWORD"])
+def test_secrets_come_from_the_environment_or_credentials(tmp_path, file):
     (tmp_path / "credentials").mkdir()
-    (tmp_path / "credentials" / "CAM_PASSWORD").write_text("from a file\n")
+    (tmp_path / "credentials" / file).write_text("from a file\n")
     env = {"CAM_USER": "u", "CREDENTIALS_DIRECTORY": str(tmp_path / "credentials")}
     assert load_text(tmp_path, WHOLE, env=env).streams[0].url == "rtsp://u:from%20a%20file@192.0.2.11/stream1"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import signal
 import socket
 import subprocess
@@ -170,21 +169,3 @@ def test_the_service_manager_hears_ready_alive_status_and_stopping(tmp_path: Pat
         finally:
             daemon.end(signal.SIGKILL)
     assert daemon.process.returncode == 0
-
-
-@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="systemd-analyze is not installed")
-def test_the_unit_file_is_right(tmp_path: Path):
-    unit = Path(__file__).parents[2] / "systemd" / "streamvision.service"
-    # The program is not installed at its place on this machine; everything else is checked as it stands.
-    copy = tmp_path / unit.name
-    copy.write_text(unit.read_text().replace("/opt/streamvision/bin/streamvision", "/bin/true"))
-    verified = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", str(copy)], capture_output=True, text=True, check=False
-    )
-    assert verified.returncode == 0, verified.stderr
-    assert str(copy) not in verified.stderr
-    score = subprocess.run(
-        ["systemd-analyze", "security", "--offline=true", "--threshold=20", str(copy)],
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert score.returncode == 0, score.stdout
