@@ -19,17 +19,19 @@ class Heartbeats:
         self._last_s[stage] = self._clock.monotonic()
 
     def beat(self, stage: str) -> None:
-        """Say that a stage is alive."""
-        self._last_s[stage] = self._clock.monotonic()
+        """Say that a stage is alive; one of which nothing is expected (any more) says so in vain."""
+        if stage in self._allowance_s:
+            self._last_s[stage] = self._clock.monotonic()
 
     def retire(self, stage: str) -> None:
         """Expect nothing more from a stage; it has ended in good order."""
         self._allowance_s.pop(stage, None)
+        self._last_s.pop(stage, None)
 
     def ages_s(self) -> dict[str, float]:
         """Return the seconds since each expected stage's last sign of life."""
         now = self._clock.monotonic()
-        return {stage: now - self._last_s[stage] for stage in list(self._allowance_s)}
+        return {stage: now - self._last_s.get(stage, now) for stage in list(self._allowance_s)}
 
     def silent(self) -> list[str]:
         """Return the stages whose sign of life is overdue."""

@@ -20,6 +20,7 @@ from streamvision.clock import SystemClock
 from streamvision.config import load_settings
 from streamvision.engine.build import Workshop
 from streamvision.health import Heartbeats
+from streamvision.interfaces import Viewer
 from streamvision.metrics import Metrics, StreamStats
 from streamvision.pipeline import Pipeline
 from streamvision.sinks.store import EventStore
@@ -73,14 +74,16 @@ def read_events(state_dir: Path) -> list[dict[str, Any]]:
 
 
 @contextmanager
-def running(config: str, folder: Path, *, stop_s: float = 30.0, workshop: Workshop | None = None) -> Iterator[Pipeline]:
+def running(
+    config: str, folder: Path, *, stop_s: float = 30.0, workshop: Workshop | None = None, viewer: Viewer | None = None
+) -> Iterator[Pipeline]:
     """Run a configuration's pipeline in this process; leaving the block drains it."""
     path = folder / "config.yaml"
     path.write_text(config, encoding="utf-8")
     settings = load_settings(path)
     clock, metrics = SystemClock(), Metrics()
     store = EventStore(settings.state_dir / "events.db", clock)
-    pipeline = Pipeline(settings, store, metrics, Heartbeats(clock), NoViewer(), clock, workshop=workshop)
+    pipeline = Pipeline(settings, store, metrics, Heartbeats(clock), viewer or NoViewer(), clock, workshop=workshop)
     try:
         pipeline.start()
         yield pipeline
