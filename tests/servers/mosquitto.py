@@ -20,6 +20,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
+from streamvision.sinks.mqtt.wire import TidySocket
 from tests.harness import free_port, wait_until
 from tests.servers.authority import Authority
 
@@ -56,6 +57,7 @@ class Mosquitto:
         self._config = self.folder / "mosquitto.conf"
         self._config.write_text(self._text(clients, persistence) + more)
         self._process: subprocess.Popen[bytes] | None = None
+        self._log_begins = 0
 
     def admit(self, *users: str) -> None:
         """Let only these users in; `reload` applies it, also to those who are connected."""
@@ -66,6 +68,7 @@ class Mosquitto:
 
     def start(self) -> None:
         with (self.folder / "log").open("ab") as log:
+            self._log_begins = log.tell()
             process = self._process = subprocess.Popen([self._binary, "-c", self._config], stdout=log, stderr=log)
         wait_until(lambda: process.poll() is not None or self._listens(), WAIT_S)
         assert process.poll() is None, (self.folder / "log").read_text()
@@ -90,7 +93,7 @@ class Mosquitto:
 
     def _listens(self) -> bool:
         # Its own words: a connection to try it would be one more client.
-        return b"running" in (self.folder / "log").read_bytes().rpartition(b"starting")[2]
+        return b" running\n" in (self.folder / "log").read_bytes()[self._log_begins :]
 
     def _text(self, clients: bool, persistence: bool) -> str:
         lines = [
@@ -124,6 +127,7 @@ class Subscriber:
             context = ssl.create_default_context(cafile=str(broker.authority.ca))
             with contextlib.suppress(FileNotFoundError):  # where it must show one
                 context.load_cert_chain(broker.authority.folder / "reader.pem", broker.authority.folder / "reader.key")
+            context.sslsocket_class = TidySocket
             self._client.tls_set_context(context)
         self._client.reconnect_delay_set(0.1, 0.2)
         self._client.on_connect, self._client.on_message = self._on_connect, self._on_message
@@ -157,6 +161,8 @@ class Subscriber:
     def close(self) -> None:
         self._client.disconnect()
         self._client.loop_stop()
+        if (sock := self._client.socket()) is not None:
+            sock.close()
 
     def _on_connect(self, client: mqtt.Client, *_: Any) -> None:
         client.subscribe([*self._topics, (self._mark, SubscribeOptions(qos=1))])

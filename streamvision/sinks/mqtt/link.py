@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+from contextlib import ExitStack
 from pathlib import Path
 
 import structlog
@@ -53,6 +54,7 @@ class Link:
         self._asked = False
         self._closing = False
         self._failing = False
+        self._unwanted: dict[str, float] = {}
         self._pause_s = FIRST_PAUSE_S
         self._thread = threading.Thread(target=self._guarded, name=f"mqtt.{name}", daemon=True)
         self._thread.start()
@@ -121,14 +123,13 @@ class Link:
             raise SinkError(what, where=self._where, reason="tls") from None
         if tls is not None and not tls.verify:
             log.warning("the broker's certificate is not checked", sink=self._name, broker=self._where)
-        wire = Wire(self._options, self._client_id, context, self._will)
-        try:
+        wire = Wire(self._options, self._client_id, context, self._will, self._unwanted)
+        with ExitStack() as undo:
+            undo.callback(wire.drop)
             with self.turn:
                 wire.publish(retained(self._board.all()), _unheard)
                 self._board.emptied()
-        except SinkError:
-            wire.drop()
-            raise
+            undo.pop_all()
         return wire
 
     def _watch(self, wire: Wire) -> None:

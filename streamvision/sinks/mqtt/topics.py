@@ -33,7 +33,7 @@ def checked_topic(topic: str) -> str:
     if not topic or topic.startswith(("$", "/")) or topic.endswith("/") or "//" in topic:
         raise ValueError("a topic has levels with names, parted by /, and the first does not begin with $")
     if re.search(r"[+#]", topic) or not topic.isprintable():
-        raise ValueError("a topic that is published to has no + or # and no control characters")
+        raise ValueError("a topic that is published to has no wildcards (+ #) and no control characters")
     if len(topic.encode()) > LONGEST_BYTES // 2:
         raise ValueError("a topic is not that long")
     return topic

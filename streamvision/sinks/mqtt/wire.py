@@ -12,6 +12,7 @@ import queue
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, cast
@@ -31,14 +32,17 @@ log = structlog.get_logger()
 
 CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 END_S = 2.0
+UNWANTED_S = 600.0
+"""For how long a retained topic that was refused is not tried again."""
 _FRAMING_BYTES = 16
 _FOR_GOOD = {0x87: "forbidden", 0x90: "bad_topic", 0x95: "too_large", 0x99: "refused", 0x9A: "refused", 0x9B: "refused"}
 """MQTT 5.0, table 2-6: what a PUBACK or PUBREC says about the message, and not about the moment."""
-_LOGIN = {0x84: "version", 0x85: "client_id", 0x86: "auth", 0x87: "auth", 0x8C: "auth"}
+_LOGIN = {0x84: "version", 0x85: "client_id", 0x86: "auth", 0x87: "auth", 0x8C: "auth", 0x9B: "qos"}
 _REMEDIES = {
     "auth": "check username, password and the certificate",
     "version": "set version: '3.1.1'",
     "client_id": "set client_id",
+    "qos": "set qos: 0, if it is enough that most events arrive",
 }
 
 
@@ -54,11 +58,33 @@ class Message:
     happening: str = ""
 
 
+class TidySocket(ssl.SSLSocket):
+    """Closes itself when its handshake fails, which the client does not do."""
+
+    def do_handshake(self, block: bool = False) -> None:
+        """Negotiate. Raises `OSError`."""
+        try:
+            super().do_handshake(block)
+        except BaseException:
+            self.close()
+            raise
+
+
 class Wire:
     """A connection that stands when it has been built; ``lost`` is set when it is no more."""
 
-    def __init__(self, options: MqttOptions, client_id: str, tls: ssl.SSLContext | None, will: Message) -> None:
-        """Connect and log in. Raises `SinkError` (``connect``, ``tls``, ``timeout``, ``auth``, ``refused``)."""
+    def __init__(
+        self,
+        options: MqttOptions,
+        client_id: str,
+        tls: ssl.SSLContext | None,
+        will: Message,
+        unwanted: dict[str, float],
+    ) -> None:
+        """Connect and log in. Raises `SinkError` (``connect``, ``tls``, ``timeout``, ``auth``, ``refused``).
+
+        ``unwanted``: retained topics that the broker has refused, and when (monotonic); they are left out for a while.
+        """
         self.lost = threading.Event()
         self._options = options
         self._where = f"{options.host}:{options.port}"
@@ -68,7 +94,8 @@ class Wire:
         self._window = options.in_flight
         self._most_bytes = options.max_bytes
         self._retains = True
-        self._told: set[str] = set()
+        self._best_qos = 2
+        self._unwanted = unwanted
         self._client = self._new_client(client_id, tls, will)
         self._connect()
 
@@ -91,19 +118,25 @@ class Wire:
             else:
                 self._refused(message, self._refusal(code, message), refusals)
 
-        for message in messages:
-            while len(in_flight) >= self._window:
+        try:
+            for message in filter(self._wanted, messages):
+                while len(in_flight) >= self._window:
+                    wait()
+                if refusals:
+                    break
+                try:
+                    in_flight[self._send(message)] = message
+                except SinkError as error:
+                    if not error.permanent:
+                        raise
+                    self._refused(message, error, refusals)
+            while in_flight:
                 wait()
-            if refusals:
-                break
-            try:
-                in_flight[self._send(message)] = message
-            except SinkError as error:
-                if not error.permanent:
-                    raise
-                self._refused(message, error, refusals)
-        while in_flight:
-            wait()
+        except SinkError:
+            # Mosquitto 2.0.11 ends the connection after a refusal; what it said before that still holds.
+            if not refusals:
+                raise
+            self.cut()
         if refusals:
             raise refusals[0]
 
@@ -119,6 +152,8 @@ class Wire:
         """End the connection at once, and its thread; the broker executes the last will."""
         self.cut()
         self._client.loop_stop()
+        if (sock := self._client.socket()) is not None:  # the client's thread has not come to it
+            sock.close()
 
     def cut(self) -> None:
         """End the connection at once, from whatever thread, with all that is in flight."""
@@ -142,6 +177,7 @@ class Wire:
         if options.username is not None:
             client.username_pw_set(options.username.get_secret_value(), secret(options.password))
         if tls is not None:
+            tls.sslsocket_class = TidySocket
             client.tls_set_context(tls)
         return client
 
@@ -160,7 +196,11 @@ class Wire:
         self._client.loop_start()
         in_time = self._answered.wait(options.connect_timeout)
         if self._login is not None and not self._login.is_failure and not self.lost.is_set():
-            return
+            if self._best_qos >= options.qos:
+                return
+            self.drop()
+            what = f"the broker confirms only up to qos {self._best_qos}"
+            raise self._error(what, "qos", f"set qos: {self._best_qos}")
         self.drop()
         if self._login is not None:
             reason = _LOGIN.get(self._login.value, "refused")
@@ -185,6 +225,10 @@ class Wire:
         if info.rc != mqtt.MQTT_ERR_SUCCESS:
             raise self._error("the connection broke", "connection")
         return info.mid
+
+    def _wanted(self, message: Message) -> bool:
+        refused_s = None if message.event_id is not None else self._unwanted.get(message.topic)
+        return refused_s is None or time.monotonic() - refused_s > UNWANTED_S
 
     def _properties(self, message: Message) -> Properties | None:
         if self._options.version != "5.0" or message.event_id is None:
@@ -215,8 +259,8 @@ class Wire:
     def _refused(self, message: Message, error: SinkError, refusals: list[SinkError]) -> None:
         if message.event_id is not None:
             refusals.append(error)
-        elif message.topic not in self._told:  # a state that cannot be shown is no reason to give an event up
-            self._told.add(message.topic)
+        else:  # a state that cannot be shown is no reason to give an event up
+            self._unwanted[message.topic] = time.monotonic()
             log.warning("a retained topic is refused", topic=message.topic, cause=str(error))
 
     def _error(self, what: str, reason: str, remedy: str | None = None, *, permanent: bool = False) -> SinkError:
@@ -228,6 +272,7 @@ class Wire:
         self._login = code
         self._window = min(self._window, getattr(properties, "ReceiveMaximum", self._window))
         self._most_bytes = min(self._most_bytes, getattr(properties, "MaximumPacketSize", self._most_bytes))
+        self._best_qos = getattr(properties, "MaximumQoS", 2)
         self._retains = bool(getattr(properties, "RetainAvailable", 1))
         self._answered.set()
 
