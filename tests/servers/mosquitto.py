@@ -183,6 +183,7 @@ class MqttReceiver:
     def __init__(self, folder: Path) -> None:
         self._broker = Mosquitto(folder, persistence=True)
         self._subscriber: Subscriber | None = None
+        self._received: list[tuple[str, str]] = []
         self._pulse: threading.Thread | None = None
         self._even = threading.Event()
 
@@ -234,8 +235,10 @@ class MqttReceiver:
     def received(self) -> list[tuple[str, str]]:
         assert self._subscriber is not None
         self._subscriber.settle()
-        events = [json.loads(one.payload) for one in list(self._subscriber.messages)]
-        return [(event["id"], event["data"]["stream"]) for event in events]
+        for one in self._subscriber.messages[len(self._received) :]:
+            event = json.loads(one.payload)
+            self._received.append((event["id"], event["data"]["stream"]))
+        return list(self._received)
 
     def close(self) -> None:
         self.slow(False)

@@ -35,6 +35,8 @@ class HttpReceiver:
         if clients:
             self._command += ["--clients", str(self.authority.ca)]
         self._process: subprocess.Popen[bytes] | None = None
+        self._received: list[tuple[str, str]] = []
+        self._read_to = 0
         self.behave()
 
     def options(self) -> str:
@@ -86,7 +88,17 @@ class HttpReceiver:
         return [event for body in bodies for event in (body if isinstance(body, list) else [body])]
 
     def received(self) -> list[tuple[str, str]]:
-        return [(event["id"], event["data"]["stream"]) for event in self.events()]
+        path = self.folder / "requests.jsonl"
+        if path.exists():
+            with path.open("rb") as file:
+                file.seek(self._read_to)
+                for line in file:
+                    if not line.endswith(b"\n"):
+                        break
+                    self._read_to += len(line)
+                    event = json.loads(base64.b64decode(json.loads(line)["body"]))
+                    self._received.append((event["id"], event["data"]["stream"]))
+        return list(self._received)
 
     def close(self) -> None:
         if self._process is not None and self._process.poll() is None:
