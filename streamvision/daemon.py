@@ -121,6 +121,11 @@ def _supervise(service: Service, notifier: Notifier, signals: Signals, on_reload
         elif silent != mentioned:
             log.error("no sign of life; the watchdog is not fed", stages=silent)
         mentioned = silent
-        if (summary := service.summary) != status:
+        summary = _status(service.summary, silent)
+        if summary != status:
             status = summary
             notifier.status(status)
+
+
+def _status(summary: str, silent: list[str]) -> str:
+    return f"{summary}; no sign of life from {', '.join(silent)}" if silent else summary

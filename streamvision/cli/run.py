@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -26,5 +28,7 @@ def run(
     from streamvision.cli._daemon import run_settings
     from streamvision.cli._settings import parse_shard, read_settings
 
+    # A watchdog's abort, or a crash in native code, leaves the stacks of all threads in the log.
+    faulthandler.enable(sys.__stderr__ or 2, all_threads=True)
     part = parse_shard(shard)
     run_settings(read_settings(config, part), reread=lambda: read_settings(config, part), shard=part)

@@ -75,6 +75,7 @@ class Pipeline:
         self._stopping = threading.Event()
         self._running = Running(self._stages, self._wiring, self._stopping)
         self.started = threading.Event()
+        self._loaded = False
         self._changing = threading.Lock()
         for stream in settings.streams:
             metrics.stream(stream.id)
@@ -94,12 +95,13 @@ class Pipeline:
             parts = wiring.parts(stream, stages.sides)
             row = stages.rows[stream.id] = wiring.row(stream, stages.lanes[stream.model], parts)
             stages.analysers[stream.id] = row.analyser
+        self._loaded = True
         self.asides += wiring.asides(settings, stages.lanes, stages.rows)
 
     def start(self) -> None:
         """Start every stage from the outlet to the inlet, after loading what `load` has not."""
         stages, running = self._stages, self._running
-        if not stages.lanes:
+        if not self._loaded:
             self.load()
         running.analysis()
         for delivery in stages.deliveries.values():
@@ -188,7 +190,9 @@ class Pipeline:
         states = [self.metrics.stream(stream.id).state for stream in self.settings.streams]
         live = sum(state is StreamState.LIVE for state in states)
         pending = sum(sink.pending for sink in list(self.metrics.sinks.values()))
-        return f"{live} of {len(states)} streams live, {pending} events to deliver"
+        shard = f"shard {self.metrics.shard}: " if self.metrics.shard else ""
+        store = f"; the event store cannot write: {self.store.failing}" if self.store.failing else ""
+        return f"{shard}{live} of {len(states)} streams live, {pending} events to deliver{store}"
 
     def _renewed(self, new: Settings) -> frozenset[str]:
         """Return the models in use whose manifest is another one than when their engine was made."""
