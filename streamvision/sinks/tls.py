@@ -10,6 +10,7 @@ from typing import Annotated, Self
 from pydantic import Field, SecretStr, model_validator
 
 from streamvision.config.settings import Strict
+from streamvision.errors import SinkError
 
 _File = Annotated[str, Field(min_length=1)]
 
@@ -47,6 +48,12 @@ class TlsOptions(Strict):
         """Return the files, relative ones taken from a folder."""
         return TlsPaths(*(_at(folder, name) for name in (self.ca, self.certificate, self.key)))
 
+    def readable(self, folder: Path) -> TlsPaths:
+        """Return the files when they can be read. Raises `SinkError`, which says which cannot."""
+        files = self.paths(folder)
+        demand_readable(files.ca, files.certificate, files.key)
+        return files
+
     def context(self, folder: Path) -> ssl.SSLContext:
         """Return what Python's TLS needs. Raises `OSError` (`ssl.SSLError` too) for a file that is missing or wrong."""
         files = self.paths(folder)
@@ -57,6 +64,16 @@ class TlsOptions(Strict):
         if files.certificate is not None:
             context.load_cert_chain(files.certificate, files.key, secret(self.key_password))
         return context
+
+
+def demand_readable(*names: str | None, reason: str = "tls") -> None:
+    """Raise `SinkError` for the first file that cannot be read; the libraries tell it badly."""
+    for name in names:
+        try:
+            if name is not None:
+                Path(name).open("rb").close()
+        except OSError as error:
+            raise SinkError(f"cannot be read: {error.strerror}", where=name, reason=reason) from error
 
 
 def secret(value: SecretStr | None) -> str | None:

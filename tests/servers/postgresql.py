@@ -53,7 +53,14 @@ class PostgresqlServer:
         """Return a connection of the test's own, as superuser."""
         import psycopg
 
-        settings = {"host": "127.0.0.1", "port": self.port, "user": USER, "password": PASSWORD, "dbname": DATABASE}
+        settings = {
+            "host": "127.0.0.1",
+            "port": self.port,
+            "user": USER,
+            "password": PASSWORD,
+            "dbname": DATABASE,
+            "options": "-c default_transaction_read_only=off",
+        }
         return psycopg.connect(**(settings | {"connect_timeout": 20} | given), autocommit=True)
 
     def run(self, statement: str) -> list[Any]:

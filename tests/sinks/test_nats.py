@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import socketserver
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -190,6 +192,27 @@ def test_nothing_leaks_from_connection_to_connection(server, tmp_path):
     assert_nothing_leaks(once)
 
 
+def test_a_server_without_tls_is_told_nothing(tmp_path):
+    """What somebody in between would say who strips the encryption off."""
+    heard = bytearray()
+
+    class Stripped(socketserver.BaseRequestHandler):
+        def handle(self) -> None:
+            self.request.sendall(b'INFO {"server_id": "x", "max_payload": 1000000, "auth_required": true}\r\n')
+            while data := self.request.recv(4096):
+                heard.extend(data)
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Stripped) as stripped:
+        threading.Thread(target=stripped.serve_forever, daemon=True).start()
+        servers = (f"nats://127.0.0.1:{stripped.server_address[1]}",)
+        for login in ({"username": "sv", "password": PASSWORD}, {"token": PASSWORD}):
+            sink = built("nats", tmp_path, {"servers": servers, "tls": {}, "timeout": 5, **login})
+            assert failure(sink, stored(1)).reason == "tls"
+            sink.close()
+        stripped.shutdown()
+    assert not heard
+
+
 def test_login_and_tls(tmp_path):
     made = certificates(tmp_path)
     server = NatsServer(
@@ -216,6 +239,7 @@ def test_login_and_tls(tmp_path):
         assert (error.reason, error.permanent) == ("auth", False)
         mute = failure(sink(username="mute", timeout=2), stored(2))
         assert (mute.reason, mute.permanent) == ("auth", False)
-        assert failure(sink(username=None, password=None, credentials="none.creds"), stored(2)).reason == "auth"
+        missing = failure(sink(username=None, password=None, credentials="none.creds"), stored(2))
+        assert (missing.reason, missing.where) == ("auth", str(tmp_path / "none.creds"))
     finally:
         server.process.kill()

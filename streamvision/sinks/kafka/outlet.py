@@ -182,7 +182,7 @@ def _security(options: KafkaOptions, folder: Path) -> dict[str, Any]:
         settings["sasl.username"] = options.sasl.username
         settings["sasl.password"] = secret(options.sasl.password)
     if options.tls is not None:
-        files = options.tls.paths(folder)
+        files = options.tls.readable(folder)
         given = {
             "ssl.ca.location": files.ca,
             "ssl.certificate.location": files.certificate,

@@ -20,7 +20,7 @@ class NatsSink:
     """Publishes events to JetStream; an `interfaces.Sink`."""
 
     Options: ClassVar[type[NatsOptions]] = NatsOptions
-    requires: ClassVar[tuple[str, ...]] = ("nats",)
+    requires: ClassVar[tuple[str, ...]] = ("nats", "nkeys")
 
     def __init__(self, options: NatsOptions, context: SinkContext) -> None:
         """Connect to nothing yet."""

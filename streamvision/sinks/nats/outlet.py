@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -23,12 +24,13 @@ from streamvision.sinks.bounded import LoopThread
 from streamvision.sinks.confirmed import Confirmed
 from streamvision.sinks.naming import all_of, filled
 from streamvision.sinks.nats.options import MakeStream, NatsOptions
-from streamvision.sinks.tls import secret
+from streamvision.sinks.tls import demand_readable, secret
 
 log = structlog.get_logger()
 
 _SIDE_BY_SIDE = 64
 _CLOSE_S = 2.0
+_HANG_UP_S = 0.5
 # Of the server's errors.json.
 _TOO_LARGE = 10054
 _FULL = frozenset({10023, 10047, 10077})
@@ -58,6 +60,9 @@ class Outlet:
             if not failure.permanent:
                 self.close()
             raise failure from error
+        except SinkError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Release the connection and its thread; idempotent."""
@@ -93,13 +98,15 @@ class Outlet:
     async def _connect(self) -> None:
         self._client = None
         client = Client()
+        settings = self._settings(client)
         try:
-            await client.connect(**self._settings())
+            await client.connect(**settings)
+            self._demand_tls(client)
             if self._options.make_stream is not None:
                 await self._make(client.jetstream(timeout=self._options.timeout), self._options.make_stream)
         except BaseException:
-            with contextlib.suppress(Exception):
-                await client.close()
+            with contextlib.suppress(NatsError, TimeoutError, OSError):
+                await asyncio.wait_for(client.close(), _HANG_UP_S)  # after a failed handshake it never ends
             raise
         self._client = client
 
@@ -120,8 +127,28 @@ class Outlet:
             )
             log.info("made a JetStream stream", sink=self._context.name, stream=wanted.name)
 
-    def _settings(self) -> dict[str, Any]:
+    def _demand_tls(self, client: Client) -> None:
+        """Raise where the server offers no TLS but the configuration asks for it: the library would go on without."""
+        said: Any = getattr(client, "_server_info", None)
+        if self._options.tls is not None and not (said and said.get("tls_required")):
+            raise SinkError("the server does not offer TLS", where=self._where, reason="tls")
+
+    @property
+    def _where(self) -> str:
+        return ", ".join(self._options.servers)
+
+    def _settings(self, client: Client) -> dict[str, Any]:
         options, folder = self._options, self._context.state_dir
+
+        def told(value: str | None) -> Callable[[], str] | None:
+            """Give a secret away only when it is asked for, on a connection that is as it should be."""
+
+            def tell() -> str:
+                self._demand_tls(client)
+                return str(value)
+
+            return None if value is None else tell
+
         settings: dict[str, Any] = {
             "servers": list(options.servers),
             "name": f"streamvision-{self._context.name}",
@@ -129,14 +156,17 @@ class Outlet:
             # The delivery reconnects, with a back-off that tells.
             "allow_reconnect": False,
             "max_reconnect_attempts": 1,
+            "reconnect_time_wait": 0.05,
             "error_cb": self._on_error,
-            "user": options.username,
-            "password": secret(options.password),
-            "token": secret(options.token),
+            "user": told(options.username),
+            "password": told(secret(options.password)),
+            "token": told(secret(options.token)),
         }
         if options.credentials is not None:
-            settings["user_credentials"] = str(folder / options.credentials)
+            settings["user_credentials"] = str(folder / Path(options.credentials).expanduser())
+            demand_readable(settings["user_credentials"], reason="auth")
         if options.tls is not None:
+            options.tls.readable(folder)
             settings["tls"] = options.tls.context(folder)
         return settings
 
@@ -153,7 +183,7 @@ class Outlet:
         remedy = "make it, or write make_stream: {}" if reason == "no_stream" else None
         return SinkError(
             redact_values(what, secrets, everything=True),
-            where=", ".join(self._options.servers),
+            where=self._where,
             remedy=remedy,
             reason=reason,
             permanent=reason == "too_large",

@@ -138,7 +138,7 @@ class Outlet:
     def _tls(self, tls: TlsOptions | None) -> dict[str, Any]:
         if tls is None:
             return {"sslmode": "prefer"}
-        files = tls.paths(self._context.state_dir)
+        files = tls.readable(self._context.state_dir)
         return {
             "sslmode": "verify-full" if tls.verify else "require",
             "sslrootcert": (files.ca or ssl.get_default_verify_paths().cafile or "system") if tls.verify else None,

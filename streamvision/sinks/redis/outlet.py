@@ -81,6 +81,9 @@ class Outlet:
         except (RedisError, TimeoutError, OSError) as error:
             self.close()
             raise self._failure(error) from error
+        except SinkError:
+            self.close()
+            raise
 
     async def _write(self, events: Sequence[StoredEvent]) -> None:
         client = self._client
@@ -126,7 +129,7 @@ class Outlet:
         tls = self._options.tls
         if tls is None:
             return {}
-        files = tls.paths(self._context.state_dir)
+        files = tls.readable(self._context.state_dir)
         return {
             "connection_class": _tls_connection(),
             "ssl_ca_certs": files.ca,
