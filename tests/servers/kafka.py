@@ -12,10 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from tests.e2e.delivery.receivers import Arrival, Fault
 from tests.servers.kafka_cluster import library
+from tests.servers.process import freeze
 
 ROOT = Path(__file__).parents[2]
 TOPIC = "events"
@@ -53,7 +55,7 @@ class KafkaCluster:
     def freeze(self) -> None:
         """SIGSTOP."""
         assert self.process is not None
-        self.process.send_signal(signal.SIGSTOP)
+        freeze([psutil.Process(self.process.pid)])
 
     def thaw(self) -> None:
         """SIGCONT."""

@@ -87,7 +87,7 @@ class ServerProcess:
 
     def freeze(self) -> None:
         """SIGSTOP: connections stay open, and nobody answers."""
-        _signal(self._tree(), signal.SIGSTOP)
+        freeze(self._tree())
 
     def thaw(self) -> None:
         """SIGCONT."""
@@ -98,6 +98,23 @@ class ServerProcess:
             return []
         parent = psutil.Process(self.pid)
         return [parent, *parent.children(recursive=True)]
+
+
+def freeze(tree: Sequence[psutil.Process]) -> None:
+    """Send SIGSTOP and wait until it is obeyed, which takes a moment on a busy machine."""
+    _signal(tree, signal.SIGSTOP)
+    until_s = time.monotonic() + START_S
+    while not all(_stopped(thread.id) for process in tree for thread in process.threads()):
+        assert time.monotonic() < until_s, "SIGSTOP is not obeyed"
+        time.sleep(0.005)
+
+
+def _stopped(thread: int) -> bool:
+    try:
+        state = Path(f"/proc/{thread}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return True
+    return state in "TtZX"
 
 
 def _signal(tree: Sequence[psutil.Process], number: signal.Signals) -> None:
