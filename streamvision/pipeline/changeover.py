@@ -75,7 +75,8 @@ class Changeover:
                 done.append(step)
                 step.do()
                 self.fresh.go_on()
-        except Abandoned:
+        except Abandoned:  # what runs ends in good order, whichever half of the change it has seen
+            self.fresh.discard()
             raise
         except BaseException as error:
             log.error("a change failed; going back", step=done[-1].what, error=str(error))
@@ -324,3 +325,4 @@ class Changeover:
             self.running.end_side(side)
         for name in metrics.engines.keys() - {*firsts, *seconds}:
             del metrics.engines[name]
+        self.wiring.forget_servings()

@@ -89,13 +89,16 @@ class Fresh:
         return {**self.stages.sides, **self.sides}
 
     def discard(self) -> None:
-        """Release what was made, whether it is in use or not; doing so twice is as good as once."""
-        for lane in self.lanes.values():
-            lane.engine.close()
-        for side in self.sides.values():
-            side.lane.engine.close()
+        """Release what was made, but for what runs; doing so twice is as good as once."""
+        for name, lane in self.lanes.items():
+            if self.stages.lanes.get(name) is not lane:
+                lane.engine.close()
+        for name, side in self.sides.items():
+            if self.stages.sides.get(name) is not side:
+                side.lane.engine.close()
         for outlet in self.outlets.values():
             outlet.close()
+        self.wiring.forget_servings()
 
     def go_on(self) -> None:
         """Raise `Abandoned` when the daemon goes down."""

@@ -101,9 +101,12 @@ class Wiring:
     def _serving(self, manifest: Manifest, model: ModelSettings, stats: EngineStats) -> Serving:
         pictures = calibration_of(Path(model.calibration)) if model.calibration else None
         order = Order(model.backend, model.precision, model.options, calibration=pictures, max_batch=model.max_batch)
-        self.servings[:] = [one for one in self.servings if not one.join(0)]  # the others have built what they will
         self.servings.append(Serving(manifest, order, self.workshop, stats))
         return self.servings[-1]
+
+    def forget_servings(self) -> None:
+        """Know only those any more that are building an engine."""
+        self.servings[:] = [one for one in self.servings if not one.join(0)]
 
     def row(self, stream: StreamSettings, lane: Lane, parts: Parts) -> Row:
         """Return a stream with everything it needs; its row in the batcher is there."""
