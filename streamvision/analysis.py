@@ -335,5 +335,5 @@ class Outages:
         self._stats.events["outage", f"streamvision.outage.{phase}"] += 1
         return Event(
             event_id, "outage", phase, self._stream, "outage", happening, self._stats.last_media_s, now,
-            ClockSource.ARRIVAL, 0.0, None, data, evidence,
+            ClockSource.ARRIVAL, self._clock.uncertainty_s(), None, data, evidence,
         )  # fmt: skip

@@ -22,9 +22,16 @@ class Clock(Protocol):
         """Wall time, aware, in UTC; may jump."""
         ...
 
+    def uncertainty_s(self) -> float:
+        """How far `utcnow` may be from the truth, as far as that is known; 0 where nothing is known against it."""
+        ...
+
 
 class SystemClock:
     """The machine's own clocks."""
+
+    def __init__(self) -> None:
+        self._uncertainty_s = 0.0
 
     def monotonic(self) -> float:
         """Return ``time.monotonic()`` in seconds."""
@@ -33,6 +40,14 @@ class SystemClock:
     def utcnow(self) -> datetime:
         """Return the present UTC time."""
         return datetime.now(UTC)
+
+    def uncertainty_s(self) -> float:
+        """Return what `vouch` was told last; 0 before."""
+        return self._uncertainty_s
+
+    def vouch(self, uncertainty_s: float) -> None:
+        """Tell how far the wall clock may be off, as somebody who watches it has found."""
+        self._uncertainty_s = uncertainty_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -273,5 +288,5 @@ class MediaTimeline:
         if sender_utc is not None and abs(ahead_s := (sender_utc - wall).total_seconds()) <= _RTCP_BELIEVED_S:
             uncertainty_s = max(_RTCP_UNCERTAINTY_S, ahead_s)
             return Stamp(self._media_s, sender_utc, ClockSource.RTCP, uncertainty_s, self._epoch)
-        uncertainty_s = _TRANSIT_S + self._arrival.jitter_s
+        uncertainty_s = _TRANSIT_S + self._arrival.jitter_s + self._clock.uncertainty_s()
         return Stamp(self._media_s, wall, ClockSource.ARRIVAL, uncertainty_s, self._epoch)

@@ -18,6 +18,7 @@ class FakeClock:
     """A clock that moves only when it is told to. Safe for several threads."""
 
     def __init__(self, start_s: float = 100.0, utc: datetime = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)) -> None:
+        self.error_s = 0.0
         self._now_s = start_s
         self._utc_at_zero = utc - timedelta(seconds=start_s)
         self._lock = threading.Lock()
@@ -28,6 +29,9 @@ class FakeClock:
 
     def utcnow(self) -> datetime:
         return self._utc_at_zero + timedelta(seconds=self.monotonic())
+
+    def uncertainty_s(self) -> float:
+        return self.error_s
 
     def advance(self, seconds: float) -> None:
         with self._lock:

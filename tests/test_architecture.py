@@ -3,8 +3,8 @@
 Arrows point to importers:
 
     errors, types, geometry, masks, clock, units, redact <- interfaces, channel, config, plugins, metrics, health,
-    resources, draw, notify, journal <- capture | batch | engine | track | rules | sinks | record | web <- analysis,
-    pipeline, offline, status <- daemon, benchmark <- cli
+    resources, draw, notify, journal, timesync <- capture | batch | engine | track | rules | sinks | record | web <-
+    analysis, pipeline, offline, status <- daemon, install, benchmark <- cli
 
 Siblings never import each other, and an outside library belongs to the folders that are named for it.
 """
@@ -24,7 +24,9 @@ ROOT = Path(streamvision.__file__).parent
 
 LAYERS: tuple[frozenset[str], ...] = (
     frozenset({"errors", "types", "geometry", "masks", "clock", "units", "redact", "resources", "files"}),
-    frozenset({"interfaces", "channel", "config", "plugins", "metrics", "health", "draw", "notify", "journal"}),
+    frozenset(
+        {"interfaces", "channel", "config", "plugins", "metrics", "health", "draw", "notify", "journal", "timesync"}
+    ),
     frozenset({"capture", "batch", "engine", "track", "rules", "sinks", "record", "web"}),
     frozenset({"analysis", "attributes", "pipeline", "offline", "status", "export", "dataset", "distort"})
     | {"asides", "collect", "evaluate", "explain", "options", "changes"},
