@@ -1,8 +1,13 @@
-"""When a sink may speak without encryption: to this machine, or where the configuration says so."""
+"""When a sink may speak without encryption: to this machine, or where the configuration says so; and with which."""
 
 from __future__ import annotations
 
 import ipaddress
+import ssl
+from pathlib import Path
+
+from streamvision.errors import SinkError
+from streamvision.sinks.tls import TlsOptions
 
 
 def is_loopback(host: str) -> bool:
@@ -19,3 +24,13 @@ def demand_encryption(host: str, *, allowed: bool, instead: str) -> None:
         raise ValueError(
             f"everybody on the way to another machine could read this; use {instead}, or say so with unencrypted: true"
         )
+
+
+def usable_context(tls: TlsOptions, folder: Path, where: str) -> ssl.SSLContext:
+    """Return a connection's TLS. Raises `SinkError` (reason ``tls``) that says which file cannot be used."""
+    tls.readable(folder)
+    try:
+        return tls.context(folder)
+    except (OSError, ValueError) as error:
+        why = (getattr(error, "reason", None) or "wrong password, or not what it should be").lower().replace("_", " ")
+        raise SinkError(f"the files of tls cannot be used: {why}", where=where, reason="tls") from None

@@ -22,7 +22,7 @@ from streamvision.errors import ConfigError, SinkError
 from streamvision.interfaces import SinkContext, StoredEvent
 from streamvision.sinks.cloudevents import to_json, type_of
 from streamvision.sinks.webhook import WebhookSink
-from streamvision.sinks.webhook.answers import LONGEST_WAIT_S, refusal, wait_of
+from streamvision.sinks.webhook.answers import LONGEST_WAIT_S, READ_BYTES, refusal, wait_of
 from streamvision.sinks.webhook.bodies import posts
 from streamvision.sinks.webhook.signature import key_of, signed, verified
 from tests.harness import free_port
@@ -215,6 +215,13 @@ def test_a_refusal_and_its_retry_after_reach_the_delivery(receiver):
     assert len(receiver.requests()) == 1
 
 
+def test_a_secret_that_the_end_of_the_read_part_cuts_is_not_shown():
+    secret = "s" + "0123456789" * 300
+    body = (secret * 6).encode()[:READ_BYTES]
+    error = refusal(422, None, body, where="", hidden=(secret,), now=datetime.now(UTC))
+    assert "0123" not in str(error)
+
+
 def test_redirects_are_not_followed(receiver):
     sink = trusting(receiver)
     receiver.behave(status=307, headers={"Location": f"{receiver.url}/elsewhere"})
@@ -308,6 +315,10 @@ def test_a_client_certificate_is_shown_and_read_again_when_it_changes(tmp_path):
 
 def test_files_that_are_missing_are_told_and_found_when_they_come(tmp_path, receiver):
     sink = build(tmp_path, receiver.url, tls={"ca": "late.pem"})
+    error = refused(sink)
+    assert error.reason == "tls"
+    assert "late.pem" in str(error)
+    (tmp_path / "late.pem").write_text("no certificate")
     assert refused(sink).reason == "tls"
     (tmp_path / "late.pem").write_bytes(receiver.authority.ca.read_bytes())
     sink.deliver(stored(1))

@@ -10,6 +10,7 @@ from pathlib import Path
 import structlog
 
 from streamvision.errors import SinkError
+from streamvision.sinks.encryption import usable_context
 from streamvision.sinks.mqtt.board import OFFLINE, Board, Retained
 from streamvision.sinks.mqtt.options import MqttOptions
 from streamvision.sinks.mqtt.topics import Topics
@@ -116,11 +117,7 @@ class Link:
     def _connected(self) -> Wire:
         self._asked = False
         tls = (self._options.tls or TlsOptions()) if self._options.encrypted else None
-        try:
-            context = None if tls is None else tls.context(self._folder)
-        except (OSError, ValueError) as error:
-            what = f"the files of tls cannot be used: {getattr(error, 'strerror', None) or error}"
-            raise SinkError(what, where=self._where, reason="tls") from None
+        context = None if tls is None else usable_context(tls, self._folder, self._where)
         if tls is not None and not tls.verify:
             log.warning("the broker's certificate is not checked", sink=self._name, broker=self._where)
         wire = Wire(self._options, self._client_id, context, self._will, self._unwanted)

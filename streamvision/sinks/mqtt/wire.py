@@ -35,6 +35,8 @@ END_S = 2.0
 UNWANTED_S = 600.0
 """For how long a retained topic that was refused is not tried again."""
 _FRAMING_BYTES = 16
+_FAILURE = 0x80
+"""From this on a reason code says that something failed."""
 _FOR_GOOD = {0x87: "forbidden", 0x90: "bad_topic", 0x95: "too_large", 0x99: "refused", 0x9A: "refused", 0x9B: "refused"}
 """MQTT 5.0, table 2-6: what a PUBACK or PUBREC says about the message, and not about the moment."""
 _LOGIN = {0x84: "version", 0x85: "client_id", 0x86: "auth", 0x87: "auth", 0x8C: "auth", 0x9B: "qos"}
@@ -107,31 +109,13 @@ class Wire:
         """
         in_flight: dict[int, Message] = {}
         refusals: list[SinkError] = []
-
-        def wait() -> None:
-            mid, code = self._confirmation()
-            message = in_flight.pop(mid, None)
-            if message is None:
-                return
-            if code < 0x80:
-                confirmed(message)
-            else:
-                self._refused(message, self._refusal(code, message), refusals)
-
         try:
             for message in filter(self._wanted, messages):
-                while len(in_flight) >= self._window:
-                    wait()
+                self._take(in_flight, self._window - 1, confirmed, refusals)
                 if refusals:
                     break
-                try:
-                    in_flight[self._send(message)] = message
-                except SinkError as error:
-                    if not error.permanent:
-                        raise
-                    self._refused(message, error, refusals)
-            while in_flight:
-                wait()
+                self._launch(message, in_flight, refusals)
+            self._take(in_flight, 0, confirmed, refusals)
         except SinkError:
             # Mosquitto 2.0.11 ends the connection after a refusal; what it said before that still holds.
             if not refusals:
@@ -208,6 +192,26 @@ class Wire:
         raise self._error(
             *(("it ends the connection", "connect") if in_time else ("no answer to the login", "timeout"))
         )
+
+    def _take(
+        self, in_flight: dict[int, Message], most: int, confirmed: Callable[[Message], None], refusals: list[SinkError]
+    ) -> None:
+        """Take confirmations until at most so many messages are in flight."""
+        while len(in_flight) > most:
+            mid, code = self._confirmation()
+            message = in_flight.pop(mid, None)
+            if message is not None and code < _FAILURE:
+                confirmed(message)
+            elif message is not None:
+                self._refused(message, self._refusal(code, message), refusals)
+
+    def _launch(self, message: Message, in_flight: dict[int, Message], refusals: list[SinkError]) -> None:
+        try:
+            in_flight[self._send(message)] = message
+        except SinkError as error:
+            if not error.permanent:
+                raise
+            self._refused(message, error, refusals)
 
     def _send(self, message: Message) -> int:
         """Hand a message to the client; return the number by which the broker confirms it."""

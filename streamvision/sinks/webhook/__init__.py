@@ -15,6 +15,7 @@ from streamvision import __version__
 from streamvision.errors import SinkError
 from streamvision.interfaces import SinkContext, StoredEvent
 from streamvision.sinks.confirmed import Confirmed
+from streamvision.sinks.encryption import usable_context
 from streamvision.sinks.webhook.answers import refusal
 from streamvision.sinks.webhook.bodies import Post, posts
 from streamvision.sinks.webhook.options import WebhookOptions
@@ -100,12 +101,11 @@ class WebhookSink:
 
         place = self._options.place
         try:
-            tls = self._options.tls.context(self._context.state_dir)
-        except (OSError, ValueError) as error:
-            what = f"the files of tls cannot be used: {getattr(error, 'strerror', None) or error}"
+            tls = usable_context(self._options.tls, self._context.state_dir, place)
+        except SinkError as error:
             if old is None:
-                raise SinkError(what, where=place, reason="tls") from None
-            log.warning("the old certificates stay in use", sink=self._context.name, cause=what)
+                raise
+            log.warning("the old certificates stay in use", sink=self._context.name, cause=str(error))
             return old
         if not self._options.tls.verify:
             log.warning("the receiver's certificate is not checked", sink=self._context.name, receiver=place)

@@ -9,7 +9,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
@@ -18,6 +18,8 @@ from streamvision.errors import SinkError
 from streamvision.redact import redact_url, redact_values
 
 LONGEST_WAIT_S = 3600.0
+READ_BYTES = 16 << 10
+"""How much of an answer is read; the connection of a longer one is given up."""
 _EXCERPT = 160
 _ABOUT_THE_MOMENT = frozenset({401, 403, 407, 408, 421, 423, 425, 429})
 _REASONS = {401: "auth", 403: "auth", 407: "auth", 408: "timeout", 413: "too_large", 429: "throttled"}
@@ -31,7 +33,7 @@ _REMEDIES = {
 
 
 def refusal(
-    status: int, retry_after: str | None, body: bytes, *, where: str, hidden: Iterable[str], now: datetime
+    status: int, retry_after: str | None, body: bytes, *, where: str, hidden: Collection[str], now: datetime
 ) -> SinkError | None:
     """Return the error that an answer amounts to; None if the events are safe."""
     if 200 <= status < 300:
@@ -70,10 +72,12 @@ def _named(status: int) -> str:
         return str(status)
 
 
-def _quoted(body: bytes, hidden: Iterable[str]) -> str:
+def _quoted(body: bytes, hidden: Collection[str]) -> str:
     """Return the beginning of an answer as one safe line, without anything that the request may have told it."""
     text = body.decode("utf-8", "replace")
     text = redact_url(redact_values(text, hidden, everything=False))
+    if len(body) >= READ_BYTES:  # the cut may have gone through a secret
+        text = text[: -max((len(one) for one in hidden), default=1)]
     text = " ".join("".join(sign if sign.isprintable() else " " for sign in text).split())
     short = text if len(text) <= _EXCERPT else f"{text[: _EXCERPT - 1]}…"
     return f": {short}" if short else ""

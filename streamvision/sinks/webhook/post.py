@@ -18,10 +18,8 @@ import httpx
 from streamvision.errors import SinkError
 from streamvision.redact import redact_url, redact_values
 from streamvision.sinks.tls import secret
+from streamvision.sinks.webhook.answers import READ_BYTES
 from streamvision.sinks.webhook.options import WebhookOptions
-
-READ_BYTES = 16 << 10
-"""How much of an answer is read; the connection of a longer one is given up."""
 
 _KEEP_S = 15.0
 

@@ -1,0 +1,78 @@
+"""What sinks are told beside their options, and what they ask for."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from streamvision import plugins
+from streamvision.clock import SystemClock
+from streamvision.config import load_settings
+from streamvision.errors import ConfigError, PluginError
+from streamvision.interfaces import RuleInfo
+from streamvision.metrics import SinkStats
+from streamvision.options import sink_context
+from streamvision.sinks.delivery import Delivery
+from streamvision.sinks.store import EventStore
+from tests.sinks.samples import ScriptedSink
+
+CONFIG = """
+streams:
+  - id: gate
+    url: demo:street
+    zones: {yard: [[0, 0], [1, 0], [1, 1]]}
+    lines: {fence: [[0, 0], [1, 1]]}
+    rules: [{name: intruder, type: zone, zone: yard}, {name: fence, type: line, line: fence}]
+  - {id: porch, url: demo:street}
+"""
+
+
+def test_a_sink_is_told_the_streams_with_their_rules_and_can_give_signs_of_life(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(CONFIG)
+    given = [load_settings(path)]
+    beats: list[str] = []
+    context = sink_context("out", lambda: given[0], beats.append)
+    rules = (RuleInfo("intruder", "zone"), RuleInfo("fence", "line", lasting=False))
+    assert context.streams() == {"gate": rules, "porch": ()}
+    path.write_text("streams: [{id: yard, url: 'demo:street'}]")
+    given[0] = load_settings(path)
+    assert context.streams() == {"yard": ()}
+    context.beat()
+    assert beats == ["sink.out"]
+
+
+@pytest.mark.parametrize(("sink", "library"), [("webhook", "httpx"), ("mqtt", "paho")])
+def test_a_library_that_is_missing_is_told_by_check(tmp_path, monkeypatch, sink, library):
+    monkeypatch.setattr(plugins, "find_spec", lambda name: None if name == library else object())
+    path = tmp_path / "c.yaml"
+    path.write_text(f"streams: [{{id: a, url: 'demo:street'}}]\nsinks:\n  - {{name: h, type: {sink}, url: 'x://h'}}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path)
+    [problem] = caught.value.problems
+    assert (problem.line, library in problem.message) == (3, True)
+    assert f"streamvision[{sink}]" in problem.remedy
+
+
+def test_what_needs_nothing_is_never_refused():
+    plugins.demand("sink", "x", object())
+    with pytest.raises(PluginError):
+        plugins.demand("sink", "x", type("X", (), {"requires": ("no_such_library",)}))
+
+
+def test_a_sink_that_wants_to_be_open_before_an_event_is(tmp_path: Path):
+    opened = threading.Event()
+
+    class Opening(ScriptedSink):
+        def open(self) -> None:
+            opened.set()
+
+    store = EventStore(tmp_path / "events.db", SystemClock())
+    delivery = Delivery("out", Opening(), store, SinkStats("out"), SystemClock(), lambda stage: None)
+    delivery.start()
+    assert opened.wait(60)
+    delivery.stop(1.0)
+    assert delivery.join(60)
+    store.close()
