@@ -43,6 +43,9 @@ def filled(streams: int = 2) -> Metrics:
     engine.state = "ready"
     engine.batch_size.observe(4)
     engine.seconds["infer"].observe(0.02)
+    metrics.clock_synchronised = True
+    metrics.reloads.results["applied"] += 1
+    metrics.reloads.succeeded(1.0)
     sink = metrics.sink("log")
     sink.delivered, sink.pending, sink.lag_s, sink.dead_letters = 5, 2, 1.5, 1
     sink.failures["timeout"] += 3
