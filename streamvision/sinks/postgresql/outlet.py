@@ -63,6 +63,7 @@ class Outlet:
             # A connection that lay idle may have been closed at the other end; that alone is no failure.
             if not (used and error.reason == "connect"):
                 raise
+            self._context.beat()
             self._bounded(events)
 
     def close(self) -> None:
@@ -76,6 +77,7 @@ class Outlet:
         try:
             if self._connection is None:
                 self._connection = self._connected()
+                self._context.beat()
             self._write(self._connection, events)
         except psycopg.Error as error:
             failure = self._failure(error)
@@ -99,6 +101,7 @@ class Outlet:
 
     def _connected(self) -> Connection[Any]:
         connection = psycopg.connect(**self._settings(), autocommit=True, prepare_threshold=None)
+        self._context.beat()
         try:
             with self._deadline(connection):
                 self._prepare(connection)

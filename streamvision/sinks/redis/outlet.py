@@ -62,6 +62,7 @@ class Outlet:
             # A connection that lay idle may have been closed at the other end; that alone is no failure.
             if not (used and error.reason == "connect"):
                 raise
+            self._context.beat()
             self._bounded(events)
 
     def close(self) -> None:
