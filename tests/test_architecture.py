@@ -90,6 +90,7 @@ LIBRARIES: dict[str, set[str]] = {
     "paho": {"sinks"},
     "starlette": {"web"},
     "uvicorn": {"web"},
+    "h11": {"web"},  # what uvicorn speaks HTTP with
     "anyio": {"web"},
     "typer": {"cli"},
     "rich": {"cli", "engine", "sinks"},

@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from pathlib import Path
 
 import structlog
 import typer
@@ -21,7 +22,8 @@ from streamvision.pipeline import Pipeline
 from streamvision.reload import Reloader
 from streamvision.sinks.store import EventStore
 from streamvision.status import StatusBoard
-from streamvision.web import Tokens, WebServer, create_app
+from streamvision.timesync import TimeSync, TimeSyncWatch
+from streamvision.web import TlsFiles, Tokens, WebServer, create_app
 
 log = structlog.get_logger()
 
@@ -29,6 +31,9 @@ STORE_ALLOWANCE_S = 60.0
 """How long one commit may take on a disk that is about to fail."""
 
 WEB_STOP_S = 3.0
+
+WATCH_STOP_S = 0.5
+"""An answer on the clock that is still waited for at the end is not worth more."""
 
 RELOAD_STOP_S = 2.0
 """How long a reload under way is waited for at the end; it changes nothing any more."""
@@ -42,6 +47,9 @@ def run_settings(settings: Settings, reread: Callable[[], Settings], shard: Shar
     clock, metrics = SystemClock(), Metrics()
     metrics.shard = "" if shard is None else str(shard)
     with ExitStack() as stack:
+        watch = _time_sync_watch(clock, metrics)
+        watch.start()
+        stack.callback(watch.stop, WATCH_STOP_S)
         heartbeats = Heartbeats(clock)
         store = EventStore(settings.state_dir / "events.db", clock, beat=heartbeats.beat)
         stack.callback(store.close)
@@ -51,13 +59,14 @@ def run_settings(settings: Settings, reread: Callable[[], Settings], shard: Shar
         server = settings.server
         notifier = Notifier.from_environment()
         reloader = Reloader(reread, pipeline, board.revise, metrics.reloads, notifier, clock)
-        web = WebServer(create_app(board, _tokens(server), reloader.ask), server.host, server.port)
+        app = create_app(board, _tokens(server), reloader.ask, hosts=server.allowed_hosts, clock=clock)
+        web = WebServer(app, server.host, server.port, tls=_tls(server))
         web.start()
         reloader.start()
         stack.callback(reloader.stop, RELOAD_STOP_S)
         stack.callback(web.stop, WEB_STOP_S)
-        pipeline.companions.append(web)
-        page = f"http://{server.listen.rpartition(':')[0]}:{web.port}/"
+        pipeline.companions += [web, watch]
+        page = f"{server.scheme}://{server.listen.rpartition(':')[0]}:{web.port}/"
         log.info("started", version=__version__, page=page, streams=len(settings.streams), **_as_shard(shard))
         pipeline.companions.append(reloader)
         code = serve(pipeline, notifier, Signals(), lambda: reloader.ask("SIGHUP"))
@@ -67,6 +76,13 @@ def run_settings(settings: Settings, reread: Callable[[], Settings], shard: Shar
         raise pipeline.failure
     if code:
         raise typer.Exit(code)
+
+
+def _time_sync_watch(clock: SystemClock, metrics: Metrics) -> TimeSyncWatch:
+    def tell(found: TimeSync) -> None:
+        metrics.clock_synchronised, metrics.clock_uncertainty_s = found.synchronised, found.error_s
+
+    return TimeSyncWatch(clock, tell)
 
 
 def _as_shard(shard: Shard | None) -> dict[str, str]:
@@ -79,6 +95,13 @@ def _leave(code: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
+
+
+def _tls(server: ServerSettings) -> TlsFiles | None:
+    if server.tls is None:
+        return None
+    client_ca = None if server.tls.client_ca is None else Path(server.tls.client_ca)
+    return TlsFiles(Path(server.tls.certificate), Path(server.tls.key), client_ca)
 
 
 def _tokens(server: ServerSettings) -> Tokens:

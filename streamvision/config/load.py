@@ -16,6 +16,7 @@ from streamvision.config.document import MAX_BYTES, Document, Path, read_documen
 from streamvision.config.label_maps import Maps, lint_label_maps, map_readers
 from streamvision.config.lint import lint_seconds, lint_stream
 from streamvision.config.secrets import Expander
+from streamvision.config.server import judge_server
 from streamvision.config.settings import (
     ModelSettings,
     Name,
@@ -164,7 +165,7 @@ class _Loader:
                 f"{server.listen} can be reached from other machines, so it needs tokens",
                 "set server.tokens: {admin: ${ADMIN_TOKEN}, read: ${READ_TOKEN}}, or listen on 127.0.0.1",
             )
-        return server
+        return judge_server(self._document, server, self._folder)
 
     def _models(self, given: Any) -> dict[str, ModelSettings]:
         entries = self._mapping(given, ("models",), "names with models") or {"default": {}}

@@ -35,6 +35,9 @@ Point = tuple[float, float]
 Polygon = Annotated[tuple[Point, ...], Field(min_length=3, description="corner points, each coordinate 0-1")]
 Line = Annotated[tuple[Point, Point], Field(description="first and last point, each coordinate 0-1")]
 
+LEAST_TOKEN = 16
+"""Characters of a token that other machines may try."""
+
 _LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]+):(?P<port>[0-9]{1,5})")
 
 
@@ -60,11 +63,25 @@ class TokenSettings(Strict):
     read: SecretStr | None = None
 
 
+class TlsSettings(Strict):
+    """PEM files of the HTTP server; when they are renewed, new connections get the new ones."""
+
+    certificate: Annotated[str, Field(min_length=1)]
+    """The certificate with its chain."""
+    key: Annotated[str, Field(min_length=1)]
+    """Its private key, without a passphrase."""
+    client_ca: Annotated[str, Field(min_length=1)] | None = None
+    """Where given, clients need a certificate of this authority."""
+
+
 class ServerSettings(Strict):
     """Where health, metrics, API and page are served, and to whom."""
 
     listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:8080"
     tokens: TokenSettings = TokenSettings()
+    tls: TlsSettings | None = None
+    allowed_hosts: tuple[Annotated[str, Field(pattern=r"^[A-Za-z0-9.-]{1,253}$")], ...] = ()
+    """Names besides localhost by which clients without tokens call this machine, for example through a proxy."""
 
     @property
     def host(self) -> str:
@@ -75,6 +92,20 @@ class ServerSettings(Strict):
     def port(self) -> int:
         """The TCP port; 0 takes a free one."""
         return int(self.listen.rpartition(":")[2])
+
+    @property
+    def scheme(self) -> str:
+        """What a URL of this server begins with."""
+        return "http" if self.tls is None else "https"
+
+    @property
+    def weak_token(self) -> str | None:
+        """The name of a token that other machines could guess; None on loopback and where there is none."""
+        for name in ("admin", "read"):
+            token = getattr(self.tokens, name)
+            if not self.loopback and token and len(token.get_secret_value()) < LEAST_TOKEN:
+                return name
+        return None
 
     @property
     def loopback(self) -> bool:

@@ -19,6 +19,7 @@ from streamvision.web.live import LiveHub
 from streamvision.web.rates import RateMeter
 from streamvision.web.security import Tokens
 from streamvision.web.server import WebServer
+from streamvision.web.tls import TlsFiles
 
 __all__ = [
     "Board",
@@ -32,6 +33,7 @@ __all__ = [
     "ReloadProblem",
     "ReloadReport",
     "StreamStatus",
+    "TlsFiles",
     "Tokens",
     "WebServer",
     "create_app",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from starlette.applications import Starlette
@@ -12,6 +12,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from streamvision.clock import Clock, SystemClock
 from streamvision.web.api import Api
 from streamvision.web.board import Board
 from streamvision.web.control import AskReload, Control
@@ -29,10 +30,18 @@ _FILES = {
 }
 
 
-def create_app(board: Board, tokens: Tokens | None = None, reload: AskReload | None = None) -> Starlette:
+def create_app(
+    board: Board,
+    tokens: Tokens | None = None,
+    reload: AskReload | None = None,
+    *,
+    hosts: Iterable[str] = (),
+    clock: Clock | None = None,
+) -> Starlette:
     """Return the application over a board; ``app.state.end`` ends what never ends by itself.
 
-    ``reload`` asks for the configuration to be read again; without it nobody can.
+    ``reload`` asks for the configuration to be read again; without it nobody can. ``hosts`` are names, besides
+    localhost, by which clients without tokens may call this machine; ``clock`` is what clients' rates are counted by.
     """
     api, tokens = Api(board), tokens or Tokens()
     routes = [
@@ -50,7 +59,7 @@ def create_app(board: Board, tokens: Tokens | None = None, reload: AskReload | N
         Route("/api/v1/reload", Control(reload, open_to_all=not tokens.required).reload, methods=["POST"]),
         *(Route(path, _file(name, kind), include_in_schema=False) for path, (name, kind) in _FILES.items()),
     ]
-    guard = Middleware(Guard, tokens=tokens, open_paths=_FILES)
+    guard = Middleware(Guard, tokens=tokens, open_paths=_FILES, clock=clock or SystemClock(), hosts=(*hosts,))
     app = Starlette(routes=routes, middleware=[guard], exception_handlers=dict(HANDLERS))
     app.state.end = api.end
     return app

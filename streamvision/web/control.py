@@ -10,7 +10,6 @@ https://fetch.spec.whatwg.org/#cors-safelisted-request-header), and the browser'
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 from collections.abc import Callable
 from concurrent.futures import Future
 from http import HTTPStatus
@@ -21,6 +20,7 @@ from starlette.responses import JSONResponse, Response
 
 from streamvision.web.board import ReloadReport
 from streamvision.web.faults import ApiError
+from streamvision.web.security import is_loopback
 
 AskReload = Callable[[str], "Future[ReloadReport]"]
 
@@ -62,17 +62,9 @@ def require_deliberate(request: Request, *, open_to_all: bool) -> None:
     origin, host = headers.get("origin"), headers.get("host", "")
     if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
         raise _foreign("the request comes from another origin")
-    if open_to_all and not _is_loopback(host):
+    if open_to_all and not is_loopback(host):
         raise _foreign("without tokens this machine is spoken to as localhost or 127.0.0.1")
 
 
 def _foreign(message: str) -> ApiError:
     return ApiError(HTTPStatus.FORBIDDEN, "foreign", message)
-
-
-def _is_loopback(host: str) -> bool:
-    name = urlsplit(f"//{host}").hostname or ""
-    try:
-        return ipaddress.ip_address(name).is_loopback
-    except ValueError:
-        return name == "localhost"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from http import HTTPStatus
+from types import MappingProxyType
 
 import structlog
 from starlette.exceptions import HTTPException
@@ -17,11 +19,14 @@ log = structlog.get_logger()
 class ApiError(Exception):
     """A request that cannot be served. ``code`` is for programs and never changes, ``message`` is for people."""
 
-    def __init__(self, status: HTTPStatus, code: str, message: str) -> None:
+    def __init__(
+        self, status: HTTPStatus, code: str, message: str, headers: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         super().__init__(message)
         self.status = status
         self.code = code
         self.message = message
+        self.headers = headers
 
 
 def error_response(status: int, code: str, message: str) -> JSONResponse:
@@ -29,10 +34,17 @@ def error_response(status: int, code: str, message: str) -> JSONResponse:
     return JSONResponse({"error": {"code": code, "message": message}}, status)
 
 
+def refusal(error: ApiError) -> JSONResponse:
+    """Return the answer to a request that cannot be served."""
+    answer = error_response(error.status, error.code, error.message)
+    answer.headers.update(error.headers)
+    return answer
+
+
 async def on_api_error(request: Request, error: Exception) -> Response:
     """Answer an `ApiError`."""
     assert isinstance(error, ApiError)
-    return error_response(error.status, error.code, error.message)
+    return refusal(error)
 
 
 async def on_http_error(request: Request, error: Exception) -> Response:

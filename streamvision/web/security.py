@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
 import hmac
+import ipaddress
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from streamvision.web.faults import bug_response, error_response
+from streamvision.clock import Clock
+from streamvision.web.faults import ApiError, bug_response, refusal
+from streamvision.web.limits import REQUESTS, WRONG_TOKENS, Buckets, bounded, client_of, refuse_oversized
 
 HEADERS = {
     "Content-Security-Policy": (
@@ -51,31 +57,46 @@ class Tokens:
 
     @staticmethod
     def _one_of(given: str, *tokens: str | None) -> bool:
-        known = [token for token in tokens if token]
-        return sum(hmac.compare_digest(token.encode(), given.encode()) for token in known) > 0
+        # Digests, because comparing texts of two lengths tells the length.
+        wanted = [_digest(token) for token in tokens if token]
+        found = _digest(given)
+        return sum(hmac.compare_digest(each, found) for each in wanted) > 0
 
 
 _READING = ("GET", "HEAD", "OPTIONS")
 
 
 class Guard:
-    """Puts the security headers on every answer, and asks for a token where tokens are configured."""
+    """Puts the security headers on every answer, and decides who is served.
 
-    def __init__(self, app: ASGIApp, tokens: Tokens, open_paths: Iterable[str]) -> None:
+    Where tokens are configured they are asked for; a client that has sent too many wrong ones is not listened to for
+    a while, with whatever token it comes. Without tokens the server is bound to loopback, and a browser has to think
+    that it speaks to this machine (``hosts`` are further names): else a page of another site, whose name it has made
+    to lead here (DNS rebinding), could read what the cameras see.
+    """
+
+    def __init__(
+        self, app: ASGIApp, tokens: Tokens, open_paths: Iterable[str], clock: Clock, hosts: Iterable[str] = ()
+    ) -> None:
         self._app = app
         self._tokens = tokens
         self._open = OPEN_PATHS | frozenset(open_paths)
+        self._hosts = frozenset(host.lower() for host in hosts)
+        self._requests = Buckets(REQUESTS, clock)
+        self._wrong = Buckets(WRONG_TOKENS, clock)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one ASGI request."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
-        elif self._allowed(scope):
-            await self._serve(scope, receive, _with_headers(send))
+            return
+        send = _with_headers(send)
+        try:
+            self._admit(scope)
+        except ApiError as error:
+            await refusal(error)(scope, receive, send)
         else:
-            answer = error_response(HTTPStatus.UNAUTHORIZED, "unauthorized", "a bearer token is required")
-            answer.headers["WWW-Authenticate"] = "Bearer"
-            await answer(scope, receive, _with_headers(send))
+            await self._serve(scope, bounded(receive), send)
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         begun = False
@@ -92,15 +113,77 @@ class Guard:
             if not begun:
                 await answer(scope, receive, send)
 
-    def _allowed(self, scope: Scope) -> bool:
-        if not self._tokens.required or scope["path"] in self._open:
-            return True
-        kind, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
-        if scope["method"] not in _READING:
-            return kind.lower() == "bearer" and self._tokens.may_change(token.strip())
-        if kind.lower() == "bearer":
-            return self._tokens.may_read(token.strip())
-        return _from_element(scope["path"]) and self._tokens.may_read(_token_in_query(scope))
+    def _admit(self, scope: Scope) -> None:
+        """Raise `ApiError` for a request that is not served."""
+        client = client_of(scope)
+        self._spend(self._requests, client)
+        refuse_oversized(scope)
+        if scope["path"] in self._open:
+            return
+        if self._tokens.required:
+            self._ask_for_token(scope, client)
+        elif not self._is_ours(Headers(scope=scope).get("host", "")):
+            raise ApiError(
+                HTTPStatus.FORBIDDEN, "foreign_host",
+                "without tokens this machine is spoken to as localhost or 127.0.0.1; others: server.allowed_hosts",
+            )  # fmt: skip
+
+    def _spend(self, buckets: Buckets, client: str) -> None:
+        if wait_s := buckets.wait_s(client):
+            raise _patience(wait_s)
+        buckets.spend(client)
+
+    def _ask_for_token(self, scope: Scope, client: str) -> None:
+        if wait_s := self._wrong.wait_s(client):
+            raise _patience(wait_s)
+        given = _token_of(scope)
+        if given and not self._tokens.may_read(given):
+            self._wrong.spend(client)
+        if not given or not self._tokens.may_read(given):
+            raise ApiError(
+                HTTPStatus.UNAUTHORIZED, "unauthorized", "a bearer token is required", {"WWW-Authenticate": "Bearer"}
+            )
+        if scope["method"] not in _READING and not self._tokens.may_change(given):
+            raise ApiError(HTTPStatus.FORBIDDEN, "forbidden", "this token may look; what changes something needs admin")
+
+    def _is_ours(self, host: str) -> bool:
+        return is_loopback(host) or host_name(host) in self._hosts
+
+
+def host_name(host: str) -> str:
+    """Return the name in a Host header, lower case, without the port; empty for what is none."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether a Host header names this machine as only itself can."""
+    name = host_name(host)
+    try:
+        return ipaddress.ip_address(name).is_loopback
+    except ValueError:
+        return name == "localhost"
+
+
+def _digest(text: str) -> bytes:
+    return hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()
+
+
+def _patience(wait_s: float) -> ApiError:
+    seconds = math.ceil(wait_s)
+    headers = {"Retry-After": str(seconds)}
+    return ApiError(HTTPStatus.TOO_MANY_REQUESTS, "too_many", f"too many requests; ask again in {seconds} s", headers)
+
+
+def _token_of(scope: Scope) -> str:
+    """Return the token that came with a request, empty without one."""
+    kind, _, token = Headers(scope=scope).get("authorization", "").partition(" ")
+    if kind.lower() == "bearer":
+        return token.strip()
+    from_element = scope["method"] in _READING and _from_element(scope["path"])
+    return _token_in_query(scope) if from_element else ""
 
 
 def _from_element(path: str) -> bool:

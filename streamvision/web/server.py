@@ -13,6 +13,9 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from streamvision.errors import MissingError
+from streamvision.web.limits import MAX_HEAD_BYTES
+from streamvision.web.patience import PatientProtocol
+from streamvision.web.tls import LOOK_EVERY_S, Certificate, TlsFiles
 
 log = structlog.get_logger()
 
@@ -34,10 +37,19 @@ class _Server(uvicorn.Server):
 class WebServer:
     """Serves an ASGI application until it is stopped; a server is started once."""
 
-    def __init__(self, app: ASGIApp, host: str, port: int, *, on_stop: Callable[[], None] | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        host: str,
+        port: int,
+        *,
+        tls: TlsFiles | None = None,
+        on_stop: Callable[[], None] | None = None,
+    ) -> None:
         """``on_stop`` is called in the server's loop when it is asked to stop, to end what never ends by itself.
 
-        By default that is the application's own ``state.end``, as `streamvision.web.create_app` sets it.
+        By default that is the application's own ``state.end``, as `streamvision.web.create_app` sets it. Raises
+        `MissingError` for a certificate that cannot be used.
         """
         self._host = host
         self._port = port
@@ -46,9 +58,14 @@ class WebServer:
         self._started = threading.Event()
         self.crashed: BaseException | None = None
         config = uvicorn.Config(
-            app, lifespan="off", ws="none", http="h11", loop="asyncio", log_config=None, access_log=False,
+            app, lifespan="off", ws="none", http=PatientProtocol, loop="asyncio", log_config=None, access_log=False,
             server_header=False, proxy_headers=False, timeout_graceful_shutdown=2, timeout_keep_alive=20,
+            h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         )  # fmt: skip
+        self._certificate = Certificate(tls) if tls is not None else None
+        if self._certificate is not None:
+            config.load()
+            config.ssl = self._certificate.context
         self._server = _Server(config, self._started.set)
         self._thread = threading.Thread(target=self._guarded, name="web", daemon=True)
 
@@ -91,7 +108,7 @@ class WebServer:
     @property
     def _where(self) -> str:
         host = f"[{self._host}]" if ":" in self._host else self._host
-        return f"http://{host}:{self._port}"
+        return f"{'http' if self._certificate is None else 'https'}://{host}:{self._port}"
 
     def _bind(self) -> socket.socket:
         try:
@@ -126,7 +143,17 @@ class WebServer:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        await self._server.serve(sockets=[self._listener])
+        renewals = asyncio.create_task(self._renew())
+        try:
+            await self._server.serve(sockets=[self._listener])
+        finally:
+            renewals.cancel()
+
+    async def _renew(self) -> None:
+        """Look from time to time whether the certificate's files have changed."""
+        while self._certificate is not None:
+            await asyncio.sleep(LOOK_EVERY_S)
+            self._certificate.refresh()
 
     def _end(self) -> None:
         if self._on_stop is not None:

@@ -296,7 +296,7 @@ def test_a_watcher_that_reads_nothing_keeps_nobody_waiting(board: FakeBoard) -> 
         assert port
         with socket.create_connection(("127.0.0.1", port)) as lazy:
             lazy.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
-            lazy.sendall(b"GET /live/gate HTTP/1.1\r\nHost: x\r\n\r\n")
+            lazy.sendall(b"GET /live/gate HTTP/1.1\r\nHost: localhost\r\n\r\n")
             bounded_wait(lambda: board.live.watchers() == 1)
             for _ in range(3):
                 assert client.get("/api/v1/streams/gate/snapshot.jpg").status_code == 200

@@ -152,6 +152,25 @@ def test_closing_sends_everybody_home(hub: LiveHub) -> None:
         hub.watch("gate")
 
 
+def test_watchers_of_a_stream_that_is_gone_are_sent_home_and_the_others_stay(hub: LiveHub) -> None:
+    async def watch() -> None:
+        with hub.watch("gate") as watcher, hub.watch("yard") as other:
+            waiting, staying = asyncio.create_task(watcher.next()), asyncio.create_task(other.next())
+            await asyncio.sleep(0)
+            hub.forget("gate")
+            with pytest.raises(HubClosed):
+                await waiting
+            publish(hub, stream="yard")
+            assert (await staying).number == 1
+        assert hub.watchers() == 0
+
+    run(watch)
+    assert not hub.wanted("gate")
+    hub.forget("gate")
+    with hub.watch("gate"):  # one of that name has come again
+        assert hub.wanted("gate")
+
+
 def test_a_watcher_whose_loop_is_gone_does_no_harm(hub: LiveHub) -> None:
     watcher = hub.watch("gate")
     loop = asyncio.new_event_loop()
