@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 import numpy as np
 import pytest
 
-from streamvision.analysis import AnalysisStage, Outages, StreamAnalyser, StreamOver
+from streamvision.analysis import AnalysisStage, Errand, Outages, StreamAnalyser, StreamOver
+from streamvision.attributes import Attributes
 from streamvision.capture.reconnect import StateChange
 from streamvision.engine.runner import Inferred
 from streamvision.geometry import Letterbox
@@ -160,6 +161,41 @@ def test_a_stream_that_is_over_ends_its_happenings():
     bench.stage.input.put(StreamOver("gate", "stream_end"))
     bench.end()
     assert bench.rule.closed[0] == "stream_end"
+
+
+def test_rules_that_go_end_their_happenings_and_the_others_go_on_between_two_pictures():
+    bench = Bench()
+    kept, fresh = FakeRule(), FakeRule()
+    bench.one.revise([bench.rule, kept], min_score=0.5, attributes=Attributes())
+    bench.stage.start()
+    bench.stage.input.put([inferred(0)])
+    errand = Errand(lambda: bench.one.revise([kept, fresh], min_score=0.7, attributes=Attributes()))
+    bench.stage.input.put(errand)
+    bench.stage.input.put([inferred(1)])
+    assert errand.done.wait(5)
+    bench.end()
+    assert bench.rule.closed == ["reload"]
+    assert (kept.closed, fresh.closed) == (["shutdown"], ["shutdown"])
+    assert [len(rule.scenes) for rule in (bench.rule, kept, fresh)] == [1, 2, 1]
+    assert bench.one.min_score == 0.7
+    assert [found.kind for found in bench.stored] == ["line", "line", "zone", "line", "line", "zone", "zone"]
+
+
+def test_a_picture_that_comes_after_a_later_one_is_counted_and_teaches_nothing():
+    bench = Bench()
+    bench.stage.start()
+    bench.stage.input.put([inferred(0), inferred(2), inferred(1), inferred(3)])
+    bench.end()
+    assert bench.shown == [0, 2, 3]
+    assert (bench.stats.analysed, dict(bench.stats.dropped)) == (3, {("analysis", "late"): 1})
+
+
+def test_an_errand_that_breaks_ends_the_stage():
+    bench = Bench()
+    bench.stage.start()
+    bench.stage.input.put(Errand(lambda: [][0]))
+    assert bench.stage.join(5)
+    assert isinstance(bench.stage.crashed, IndexError)
 
 
 def test_a_rule_that_breaks_ends_the_stage_and_loses_no_count():

@@ -65,3 +65,31 @@ def test_it_is_ready_when_every_engine_is_and_alive_while_every_stage_is(tmp_pat
     clock.advance(6)
     assert list(status.health().silent) == ["analysis"]
     store.close()
+
+
+def test_it_tells_of_other_streams_from_a_reload_on_and_of_those_that_stay_without_a_break(tmp_path: Path):
+    clock = FakeClock()
+    status, metrics, store, _ = board(tmp_path, clock)
+    metrics.stream("gate").state = StreamState.LIVE
+    for _ in range(12):
+        status.tick()
+        clock.advance(0.25)
+        metrics.stream("gate").decoded += 5
+    (tmp_path / "c.yaml").write_text(
+        "streams: [{id: yard, url: 'demo:street'},\n"
+        "  {id: gate, url: 'demo:drive', lines: {l: [[0.1, 0.1], [0.9, 0.9]]}}]\n"
+    )
+    status.revise(load_settings(tmp_path / "c.yaml"))
+    yard, gate = status.streams()
+    assert (yard.id, gate.id, gate.url, gate.lines) == ("yard", "gate", "demo:drive", ("l",))
+    assert abs(gate.decoded_fps - 20) < 1
+    assert gate.since_s == 3.0
+    watcher = status.live.watch("yard")
+    (tmp_path / "c.yaml").write_text("streams: [{id: gate, url: 'demo:drive'}]\n")
+    metrics.streams.pop("yard")
+    status.revise(load_settings(tmp_path / "c.yaml"))
+    assert [stream.id for stream in status.streams()] == ["gate"]
+    assert not status.wanted("yard")
+    watcher.close()
+    assert set(metrics.streams) == {"gate"}
+    store.close()

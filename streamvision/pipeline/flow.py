@@ -130,8 +130,12 @@ class Pipeline:
         change = Changeover(changes, self.settings, self._stages, self._wiring, self._running, self._stopping)
         change.prepare()
         with self._changing:
-            change.commit()
-            self.settings = change.new
+            before, self.settings = self.settings, change.new  # whoever asks on the way is told of what will be
+            try:
+                change.commit()
+            except BaseException:
+                self.settings = before
+                raise
             change.finish()
         return changes
 
@@ -187,12 +191,12 @@ class Pipeline:
     @property
     def summary(self) -> str:
         """One line on how things are."""
-        states = [self.metrics.stream(stream.id).state for stream in self.settings.streams]
-        live = sum(state is StreamState.LIVE for state in states)
+        books = [self.metrics.streams.get(stream.id) for stream in self.settings.streams]
+        live = sum(each is not None and each.state is StreamState.LIVE for each in books)
         pending = sum(sink.pending for sink in list(self.metrics.sinks.values()))
         shard = f"shard {self.metrics.shard}: " if self.metrics.shard else ""
         store = f"; the event store cannot write: {self.store.failing}" if self.store.failing else ""
-        return f"{shard}{live} of {len(states)} streams live, {pending} events to deliver{store}"
+        return f"{shard}{live} of {len(books)} streams live, {pending} events to deliver{store}"
 
     def _renewed(self, new: Settings) -> frozenset[str]:
         """Return the models in use whose manifest is another one than when their engine was made."""
