@@ -89,5 +89,5 @@ def test_a_name_is_made_of_an_event():
     assert filled("x.{stream}.{type}", event, lambda text: text.replace(".", "_")) == "x.a_b.zone.start"
     assert filled("x", event) == "x"
     assert all_of("x.{stream}.y", "*") == "x.*.y"
-    with pytest.raises(ValueError, match="there is no {rule} here"):
+    with pytest.raises(ValueError, match=r"there is no \{rule\} here"):
         checked("{rule}", re.compile(".*"), "a name")

@@ -180,17 +180,20 @@ def test_nothing_leaks_from_connection_to_connection(cluster, tmp_path, topic):
 
 
 @contextmanager
-def tls_port(made: Certificates) -> Iterator[int]:
-    """A TLS server that hangs up after the handshake: enough to see whom a client believes."""
+def tls_port(made: Certificates, shown: list[Any]) -> Iterator[int]:
+    """A TLS server that notes the client's certificate and hangs up: enough to see whom a client believes."""
     import socketserver
 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(made.certificate, made.key)
+    context.load_verify_locations(made.ca)
+    context.verify_mode = ssl.CERT_OPTIONAL
 
     class Handler(socketserver.BaseRequestHandler):
         def handle(self) -> None:
             try:
-                context.wrap_socket(self.request, server_side=True).close()
+                with context.wrap_socket(self.request, server_side=True) as connection:
+                    shown.append(connection.getpeercert())
             except OSError:
                 return
 
@@ -205,7 +208,8 @@ def tls_port(made: Certificates) -> Iterator[int]:
 
 def test_tls_believes_only_whom_it_should(tmp_path):
     made = certificates(tmp_path)
-    with tls_port(made) as port:
+    shown: list[Any] = []
+    with tls_port(made, shown) as port:
 
         def reason(**options: Any) -> str:
             sink = built("kafka", tmp_path, {"servers": f"127.0.0.1:{port}", "timeout": 2, **options})
@@ -214,6 +218,9 @@ def test_tls_believes_only_whom_it_should(tmp_path):
         assert reason(tls={}) == "tls"
         assert reason(tls={"ca": str(made.ca)}) == "connect"  # believed, and then it hangs up
         assert reason(tls={"verify": False}) == "connect"
+        assert not any(shown)
+        assert reason(tls={"ca": str(made.ca), "certificate": str(made.certificate), "key": str(made.key)}) == "connect"
+        assert shown[-1]["subject"] == ((("commonName", "127.0.0.1"),),)
         assert reason(tls={"ca": "none.pem"}) == "tls"
         login = {"username": "u", "password": PASSWORD, "mechanism": "PLAIN"}
         assert reason(tls={"ca": str(made.ca)}, sasl=login) == "connect"

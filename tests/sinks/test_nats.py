@@ -213,7 +213,7 @@ def test_a_server_without_tls_is_told_nothing(tmp_path):
     assert not heard
 
 
-def test_login_and_tls(tmp_path):
+def test_login_and_tls(tmp_path, caplog):
     made = certificates(tmp_path)
     server = NatsServer(
         tmp_path / "server",
@@ -241,5 +241,6 @@ def test_login_and_tls(tmp_path):
         assert (mute.reason, mute.permanent) == ("auth", False)
         missing = failure(sink(username=None, password=None, credentials="none.creds"), stored(2))
         assert (missing.reason, missing.where) == ("auth", str(tmp_path / "none.creds"))
+        assert not caplog.records
     finally:
         server.process.kill()

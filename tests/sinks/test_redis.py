@@ -141,8 +141,8 @@ def test_password_and_tls(tmp_path):
     made = certificates(tmp_path)
     server = RedisServer(tmp_path / "server")
     tls = RedisServer(
-        tmp_path / "tls", f"requirepass {PASSWORD}", "tls-auth-clients no", "tls-port {port}",
-        f"tls-cert-file {made.certificate}", f"tls-key-file {made.key}",
+        tmp_path / "tls", f"requirepass {PASSWORD}", "tls-auth-clients yes", "tls-port {port}",
+        f"tls-cert-file {made.certificate}", f"tls-key-file {made.key}", f"tls-ca-cert-file {made.ca}",
     )  # fmt: skip
     assert server.port != tls.port
     path = tls.folder / "redis.conf"
@@ -150,13 +150,16 @@ def test_password_and_tls(tmp_path):
     path.write_text(path.read_text().replace("{port}", str(secure)))
     tls.process.start()
     url = f"redis://127.0.0.1:{secure}/0"
+    own = {"certificate": str(made.certificate), "key": str(made.key)}
     try:
-        good = built("redis", tmp_path, {"url": url, "password": PASSWORD, "tls": {"ca": str(made.ca)}})
+        good = built("redis", tmp_path, {"url": url, "password": PASSWORD, "tls": {"ca": str(made.ca), **own}})
         good.deliver(stored(1))
         good.close()
-        stranger = built("redis", tmp_path, {"url": url, "password": PASSWORD, "tls": {}})
+        stranger = built("redis", tmp_path, {"url": url, "password": PASSWORD, "tls": own})
         assert failure(stranger, stored(1)).reason == "tls"
-        wrong = built("redis", tmp_path, {"url": url, "password": "wrong-horse", "tls": {"verify": False}})
+        nameless = built("redis", tmp_path, {"url": url, "password": PASSWORD, "tls": {"ca": str(made.ca)}})
+        assert failure(nameless, stored(1)).reason == "tls"
+        wrong = built("redis", tmp_path, {"url": url, "password": "wrong-horse", "tls": {"verify": False, **own}})
         error = failure(wrong, stored(1), secret="wrong-horse")
         assert (error.reason, error.permanent) == ("auth", False)
         with tls.client(password=PASSWORD) as client:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import ssl
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -27,6 +28,14 @@ from streamvision.sinks.nats.options import MakeStream, NatsOptions
 from streamvision.sinks.tls import demand_readable, secret
 
 log = structlog.get_logger()
+
+
+def _worth_telling(record: logging.LogRecord) -> bool:
+    """Return False for what asyncio says whenever a TLS connection of the library ends, about the library's code."""
+    return not record.getMessage().startswith("returning true from eof_received()")
+
+
+logging.getLogger("asyncio").addFilter(_worth_telling)
 
 _SIDE_BY_SIDE = 64
 _CLOSE_S = 2.0
