@@ -290,6 +290,16 @@ def test_too_large_is_refused_for_good(tmp_path):
         by_us.sink.close()
 
 
+def test_an_event_that_is_refused_still_changes_the_state(rig, broker):
+    one = rig(max_bytes=2000, in_flight=1)
+    one.sink.deliver(stored(1, happening="a"))
+    end = stored(2, happening="a", phase=Phase.END, data={"zone": "z" * 5000})
+    with pytest.raises(SinkError) as caught:
+        one.sink.deliver([*end, *stored(3, rule="other")])
+    assert caught.value.reason == "too_large"
+    assert retained(broker)["streamvision/gate/intruder/state"] == "OFF"
+
+
 @pytest.mark.parametrize(("best", "wanted"), [(0, 1), (1, 2)])
 def test_a_broker_that_confirms_less_than_is_asked_for_is_told(tmp_path, best, wanted):
     port = free_port()

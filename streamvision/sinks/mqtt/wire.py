@@ -32,6 +32,8 @@ log = structlog.get_logger()
 
 CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 END_S = 2.0
+HANDSHAKE_S = 10.0
+"""For how long TLS is negotiated; the client would wait for its keepalive."""
 UNWANTED_S = 600.0
 """For how long a retained topic that was refused is not tried again."""
 _FRAMING_BYTES = 16
@@ -61,10 +63,11 @@ class Message:
 
 
 class TidySocket(ssl.SSLSocket):
-    """Closes itself when its handshake fails, which the client does not do."""
+    """Negotiates in bounded time, and closes itself when that fails, which the client does not do."""
 
     def do_handshake(self, block: bool = False) -> None:
         """Negotiate. Raises `OSError`."""
+        self.settimeout(HANDSHAKE_S)
         try:
             super().do_handshake(block)
         except BaseException:
@@ -112,7 +115,7 @@ class Wire:
         try:
             for message in filter(self._wanted, messages):
                 self._take(in_flight, self._window - 1, confirmed, refusals)
-                if refusals:
+                if refusals and message.event_id is not None:  # what belongs to the event before goes out
                     break
                 self._launch(message, in_flight, refusals)
             self._take(in_flight, 0, confirmed, refusals)
