@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import socketserver
 import ssl
+import struct
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -182,8 +184,6 @@ def test_nothing_leaks_from_connection_to_connection(cluster, tmp_path, topic):
 @contextmanager
 def tls_port(made: Certificates, shown: list[Any]) -> Iterator[int]:
     """A TLS server that notes the client's certificate and hangs up: enough to see whom a client believes."""
-    import socketserver
-
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(made.certificate, made.key)
     context.load_verify_locations(made.ca)
@@ -212,7 +212,7 @@ def test_tls_believes_only_whom_it_should(tmp_path):
     with tls_port(made, shown) as port:
 
         def reason(**options: Any) -> str:
-            sink = built("kafka", tmp_path, {"servers": f"127.0.0.1:{port}", "timeout": 2, **options})
+            sink = built("kafka", tmp_path, {"servers": f"127.0.0.1:{port}", "timeout": 1, **options})
             return failure(sink, stored(1)).reason
 
         assert reason(tls={}) == "tls"
@@ -224,3 +224,41 @@ def test_tls_believes_only_whom_it_should(tmp_path):
         assert reason(tls={"ca": "none.pem"}) == "tls"
         login = {"username": "u", "password": PASSWORD, "mechanism": "PLAIN"}
         assert reason(tls={"ca": str(made.ca)}, sasl=login) == "connect"
+
+
+class Doorman(socketserver.StreamRequestHandler):
+    """As much of a broker as lets nobody in: it says which versions it speaks and refuses every login.
+
+    https://kafka.apache.org/protocol: ApiVersions (18) version 3, SaslHandshake (17), SaslAuthenticate (36).
+    """
+
+    def handle(self) -> None:
+        while len(head := self.rfile.read(4)) == 4:
+            request = self.rfile.read(struct.unpack(">i", head)[0])
+            key, _, number = struct.unpack(">hhi", request[:8])
+            answer = struct.pack(">i", number) + {18: self.versions, 17: self.handshake, 36: self.refusal}[key]()
+            self.wfile.write(struct.pack(">i", len(answer)) + answer)
+
+    def versions(self) -> bytes:
+        spoken = ((0, 0, 7), (1, 0, 11), (3, 0, 5), (17, 0, 1), (18, 0, 3), (22, 0, 1), (36, 0, 0))
+        rows = b"".join(struct.pack(">hhhB", *one, 0) for one in spoken)
+        return struct.pack(">hB", 0, len(spoken) + 1) + rows + struct.pack(">iB", 0, 0)
+
+    def handshake(self) -> bytes:
+        return struct.pack(">hih", 0, 1, 5) + b"PLAIN"
+
+    def refusal(self) -> bytes:
+        """A talkative one, which repeats what it was told."""
+        said = f"sv with {PASSWORD} is not known here".encode()
+        return struct.pack(">hh", 58, len(said)) + said + struct.pack(">i", 0)
+
+
+def test_a_login_that_is_refused_waits_and_tells_no_secret(tmp_path):
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Doorman) as broker:
+        threading.Thread(target=broker.serve_forever, daemon=True).start()
+        sasl = {"mechanism": "PLAIN", "username": "sv", "password": PASSWORD}
+        servers = f"127.0.0.1:{broker.server_address[1]}"
+        error = failure(built("kafka", tmp_path, {"servers": servers, "sasl": sasl, "timeout": 2}), stored(1))
+        broker.shutdown()
+    assert (error.reason, error.permanent) == ("auth", False)
+    assert "is not known here" in str(error)
