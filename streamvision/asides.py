@@ -50,10 +50,10 @@ def build(
 ) -> list[Aside]:
     """Return what the settings ask for. Raises `UsageError` where that is impossible."""
     found: list[Aside] = []
-    if settings.collect is not None:
-        found.append(_collector(settings, served, metrics, clock, beat))
     if any(rule.explain for stream in settings.streams for rule in stream.rules):
         found.append(_explainer(settings, served, metrics, clock, beat))
+    if settings.collect is not None:  # last: it opens files, which must not stay open where the other is refused
+        found.insert(0, _collector(settings, served, metrics, clock, beat))
     return found
 
 

@@ -48,7 +48,7 @@ def change(pipeline: Pipeline, config: str, folder: Path) -> Plan:
     return pipeline.change(load_settings(path))
 
 
-def more(pipeline: Pipeline, *streams: str, by: int = 10) -> None:
+def more(pipeline: Pipeline, *streams: str, by: int = 5) -> None:
     """Wait until some more pictures of every stream have been analysed."""
     stats = [pipeline.metrics.stream(name) for name in streams]
     targets = [each.analysed + by for each in stats]

@@ -32,7 +32,7 @@ def test_streams_turn_to_another_engine_without_losing_a_picture(labels: list[st
         }
         wait_until(old.closed.is_set, WAIT_S, pipeline)
         marks = {name: len(recorder.seen[name]) for name in "ab"}
-        more(pipeline, "a", "b")
+        more(pipeline, "a", "b", by=10)
         assert [row.capture for row in pipeline._stages.rows.values()] == captures
         assert len(cpu.opened) == 2
         assert sum(cpu.opened[1].batches) > 0
