@@ -88,14 +88,24 @@ class Signals:
                 signal.signal(number, handler)
 
 
-def serve(service: Service, notifier: Notifier, signals: Signals, on_reload: Callable[[], object]) -> int:
-    """Run a service until it is finished, asked to stop, or broken; return the exit code (0 or 1)."""
+def serve(
+    service: Service,
+    notifier: Notifier,
+    signals: Signals,
+    on_reload: Callable[[], object],
+    goes_on: Callable[[], bool] = lambda: False,
+) -> int:
+    """Run a service until it is finished, asked to stop, or broken; return the exit code (0 or 1).
+
+    Where ``goes_on`` the process serves once more afterwards, and the service manager hears of no end.
+    """
     with signals.caught():
         service.start()
         notifier.ready()
-        _supervise(service, notifier, signals, on_reload)
-        notifier.extend(END_S)  # where a unit file of somebody else's is less patient
-        notifier.stopping()
+        _supervise(service, notifier, signals, on_reload, goes_on)
+        if not goes_on():
+            notifier.extend(END_S)  # where a unit file of somebody else's is less patient
+            notifier.stopping()
         drained = service.stop(DRAIN_S)
     if service.crashed is not None:
         log.error("a stage broke; ending so that the service manager starts anew", error=str(service.crashed))
@@ -106,11 +116,17 @@ def serve(service: Service, notifier: Notifier, signals: Signals, on_reload: Cal
     return 0
 
 
-def _supervise(service: Service, notifier: Notifier, signals: Signals, on_reload: Callable[[], object]) -> None:
+def _supervise(
+    service: Service,
+    notifier: Notifier,
+    signals: Signals,
+    on_reload: Callable[[], object],
+    goes_on: Callable[[], bool],
+) -> None:
     tick_s = min(TICK_S, notifier.watchdog_s / 4) if notifier.watchdog_s else TICK_S
     mentioned: list[str] = []
     status = ""
-    while not (signals.stop.wait(tick_s) or service.finished or service.crashed):
+    while not (signals.stop.wait(tick_s) or service.finished or service.crashed or goes_on()):
         service.tick()
         if signals.reload.is_set():
             signals.reload.clear()

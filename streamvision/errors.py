@@ -15,6 +15,7 @@ Each says what happened, where, and what to do about it; a user never needs a tr
     |   |-- SourceNotFound                        no such file, device or path on the server
     |   |-- UnsupportedMedia                      no video, unknown codec, encrypted
     |   |-- BrokenMedia                           the data cannot be decoded
+    |   |-- DecoderLost                           the process of an isolated source crashed or hung
     |   `-- EndOfStream                           a live source that ended; a finite one that is done
     |-- MissingError                     exit 3   something outside is missing: network, device, package, file
     |   |-- ModelMissing                          a network's file is not on this machine
@@ -25,6 +26,7 @@ Each says what happened, where, and what to do about it; a user never needs a tr
     |   |-- DeviceLost                            the device is gone: nothing on it can be used any more
     |   `-- BatchLost                             one batch is lost, and the engine goes on
     |-- StoreError                       exit 1   the local event store failed
+    |   `-- StoreUnusable                           its folder cannot be written at present
     `-- SinkError                        exit 1   a delivery failed; has a ``reason`` and ``permanent``
 """
 
@@ -144,6 +146,12 @@ class BrokenMedia(CaptureError):  # noqa: N818
     reason = "broken"
 
 
+class DecoderLost(CaptureError):  # noqa: N818
+    """The process that a source was isolated in crashed, or hung and was ended."""
+
+    reason = "decoder_crashed"
+
+
 class EndOfStream(CaptureError):  # noqa: N818
     """The source has ended."""
 
@@ -186,6 +194,10 @@ class OutOfDeviceMemory(EngineError):  # noqa: N818
 
 class StoreError(StreamvisionError):
     """The local event store cannot be opened, read or written."""
+
+
+class StoreUnusable(StoreError):
+    """Its folder cannot be written at present: rights, a read-only or full disk, one that is not mounted."""
 
 
 class SinkError(StreamvisionError):
