@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 import ssl
 from pathlib import Path
 
 from streamvision.errors import SinkError
 from streamvision.sinks.tls import TlsOptions
+
+_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?:\.(?!-)[A-Za-z0-9_-]{1,63})*\.?")
+LONGEST_URL = 4096
+
+
+def is_host(host: str | None) -> bool:
+    """Return whether this is a name that can be looked up, or an address."""
+    try:
+        return bool(host) and (_NAME.fullmatch(host or "") is not None or bool(ipaddress.ip_address(host or "")))
+    except ValueError:
+        return False
 
 
 def is_loopback(host: str) -> bool:

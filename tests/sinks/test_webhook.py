@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import ssl
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from streamvision.sinks.cloudevents import to_json, type_of
 from streamvision.sinks.webhook import WebhookSink
 from streamvision.sinks.webhook.answers import LONGEST_WAIT_S, READ_BYTES, refusal, wait_of
 from streamvision.sinks.webhook.bodies import posts
+from streamvision.sinks.webhook.post import Poster
 from streamvision.sinks.webhook.signature import key_of, signed, verified
 from tests.harness import free_port
 from tests.servers.authority import Authority
@@ -352,16 +354,22 @@ def test_headers_and_credentials_are_sent(receiver):
 
 
 def test_a_proxy_of_the_environment_is_taken_only_when_asked_for(receiver, monkeypatch):
-    monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{free_port()}")
-    monkeypatch.delenv("NO_PROXY", raising=False)
-    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{free_port()}")
+    for name in ("NO_PROXY", "no_proxy", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
     plain = trusting(receiver)
     plain.deliver(stored(1))
     plain.close()
     asked = trusting(receiver, proxy_from_env=True)
     assert refused(asked, 2).reason in ("connect", "proxy")
     asked.close()
-    monkeypatch.setenv("NO_PROXY", "localhost")
+    for unusable in ("socks9://u:pr0xy-password@127.0.0.1:1", "http://["):
+        monkeypatch.setenv("https_proxy", unusable)
+        strange = trusting(receiver, proxy_from_env=True)
+        error = refused(strange, 2)
+        assert (error.reason, "pr0xy-password" in str(error)) == ("proxy", False)
+        strange.close()
+    monkeypatch.setenv("no_proxy", "localhost")
     excepted = trusting(receiver, proxy_from_env=True)
     excepted.deliver(stored(2))
     excepted.close()
@@ -446,6 +454,21 @@ def test_a_url_is_ascii_without_blanks():
     for url in ("https://h/ä", "https://h/a b", "https://h/\n", " https://h"):
         with pytest.raises(ValidationError):
             WebhookSink.Options(url=url)
+
+
+HOSTS = st.one_of(st.text(max_size=30), st.from_regex(r"[a-z0-9.:\[\]%_-]{1,20}", fullmatch=True))
+URLS = st.builds("{}://{}{}{}".format, st.sampled_from(["http", "https", "HTTPS"]), HOSTS,
+                 st.sampled_from(["", ":1", ":65535", ":99999"]), st.text(max_size=30))  # fmt: skip
+
+
+@given(st.one_of(URLS, st.text(max_size=40)))
+def test_whatever_check_lets_through_can_be_posted_to(url):
+    try:
+        options = WebhookSink.Options(url=url, unencrypted=True)
+    except ValidationError:
+        return
+    Poster(options, ssl.create_default_context(), "test").close()
+    assert options.place.lower().startswith("http")
 
 
 def test_another_authority_of_the_same_name_is_not_believed(tmp_path, receiver):

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, SecretStr, StringConstraints, model_validator
 
 from streamvision.config.settings import Strict
-from streamvision.sinks.encryption import demand_encryption
+from streamvision.sinks.encryption import demand_encryption, is_host
 from streamvision.sinks.mqtt.topics import checked, checked_topic
 from streamvision.sinks.tls import TlsOptions
 from streamvision.units import PositiveSeconds
@@ -19,7 +19,7 @@ _PORTS = {"mqtt": 1883, "mqtts": 8883}
 def _url(text: str) -> str:
     try:
         parts = urlsplit(text)
-        valid = parts.scheme in _PORTS and bool(parts.hostname) and parts.port != 0
+        valid = parts.scheme in _PORTS and is_host(parts.hostname) and parts.port != 0
     except ValueError:
         valid = False
     if not valid or " " in text or not text.isprintable():

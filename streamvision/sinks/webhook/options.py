@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from pydantic import AfterValidator, Field, SecretStr, model_validator
 
 from streamvision.config.settings import Strict
-from streamvision.sinks.encryption import demand_encryption
+from streamvision.sinks.encryption import LONGEST_URL, demand_encryption, is_host
 from streamvision.sinks.tls import TlsOptions
 from streamvision.sinks.webhook.signature import key_of
 from streamvision.units import PositiveSeconds
@@ -56,7 +56,7 @@ def split_url(text: str, schemes: tuple[str, ...]) -> SplitResult:
         raise ValueError("a URL has no blanks and no special characters; write them as %XX")
     try:
         parts = urlsplit(text)
-        valid = parts.scheme in schemes and bool(parts.hostname) and parts.port != 0
+        valid = parts.scheme in schemes and is_host(parts.hostname) and parts.port != 0 and len(text) <= LONGEST_URL
     except ValueError:
         valid = False
     if not valid:

@@ -19,7 +19,7 @@ from streamvision.errors import SinkError
 from streamvision.redact import redact_url, redact_values
 from streamvision.sinks.tls import secret
 from streamvision.sinks.webhook.answers import READ_BYTES
-from streamvision.sinks.webhook.options import WebhookOptions
+from streamvision.sinks.webhook.options import WebhookOptions, split_url
 
 _KEEP_S = 15.0
 
@@ -130,7 +130,17 @@ def _basic(options: WebhookOptions, url: httpx.URL) -> httpx.BasicAuth | None:
 
 
 def _proxy(options: WebhookOptions, url: httpx.URL) -> httpx.Proxy | None:
-    given = secret(options.proxy)
-    if given is None and options.proxy_from_env and not urllib.request.proxy_bypass(url.host):
-        given = urllib.request.getproxies().get(url.scheme)
-    return None if given is None else httpx.Proxy(given)
+    if options.proxy is not None:
+        return httpx.Proxy(options.proxy.get_secret_value())
+    if not options.proxy_from_env or urllib.request.proxy_bypass(url.host):
+        return None
+    given = urllib.request.getproxies().get(url.scheme)
+    if given is None:
+        return None
+    given = given if "://" in given else f"http://{given}"
+    try:
+        split_url(given, ("http", "https"))
+    except ValueError:
+        what = f"the proxy of the environment cannot be used: {redact_url(given)}"
+        raise SinkError(what, where=options.place, remedy="give an http:// one as proxy", reason="proxy") from None
+    return httpx.Proxy(given)
