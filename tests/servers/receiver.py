@@ -96,8 +96,9 @@ class HttpReceiver:
                     if not line.endswith(b"\n"):
                         break
                     self._read_to += len(line)
-                    event = json.loads(base64.b64decode(json.loads(line)["body"]))
-                    self._received.append((event["id"], event["data"]["stream"]))
+                    body = json.loads(base64.b64decode(json.loads(line)["body"]))
+                    events = body if isinstance(body, list) else [body]
+                    self._received += [(event["id"], event["data"]["stream"]) for event in events]
         return list(self._received)
 
     def close(self) -> None:
