@@ -328,6 +328,22 @@ def test_an_unknown_authority_is_not_believed(rig):
     assert rig(tls={"ca": "missing.pem"}).refused().reason == "tls"
 
 
+def test_unchecked_certificates_are_never_silent(rig):
+    with structlog.testing.capture_logs() as logs:
+        rig(tls={"verify": False}).sink.deliver(stored(1))
+    assert any(one["log_level"] == "warning" and "not checked" in one["event"] for one in logs)
+
+
+def test_daemons_of_one_machine_have_names_of_their_own_that_stay(tmp_path):
+    def name(folder: str, sink: str = "out") -> str:
+        context = SinkContext(sink, tmp_path / folder)
+        return MqttSink(MqttSink.Options(url="mqtts://h"), context)._client_id
+
+    names = {name("a"), name("b"), name("a", "other")}
+    assert len(names) == 3
+    assert name("a") in names
+
+
 def test_a_client_certificate_is_shown(tmp_path):
     with brokered(tmp_path, clients=True) as broker:
         ca = {"ca": str(broker.authority.ca)}
