@@ -18,7 +18,10 @@ from streamvision.options import tracker_options
 T = TypeVar("T")
 
 LIVE: Final = ("models", "streams", "sinks", "explain", "collect")
-"""The sections that can change while the daemon runs; all others wait for the next start."""
+"""The sections that can change while the daemon runs; all others wait for the next start.
+
+Of ``server`` the tokens can, where nothing else of it differs: who may come in fits where it listens.
+"""
 _JUDGED: Final = frozenset({"id", "model", "models", "rules", "tracker", "min_score", "zones", "lines"})
 """A stream's keys that its capture does not know of; any other one that changes starts its capture anew."""
 _SCENE: Final = frozenset({"url", "kind", "source"})
@@ -85,7 +88,7 @@ class Plan:
     streams: Difference[StreamSettings]
     sinks: Difference[SinkSettings]
     sections: Mapping[str, Any]
-    """Whole sections with their new values: explain, collect."""
+    """Whole sections with their new values: explain, collect, server."""
     waiting: tuple[str, ...]
     details: Mapping[str, StreamChange]
     asides: bool
@@ -145,7 +148,9 @@ def plan(old: Settings, new: Settings, renewed: Set[str] = frozenset()) -> Plan:
         if stream.id in before and (change := stream_change(before[stream.id], stream, frozenset(models.changed)))
     }
     sections = {name: getattr(new, name) for name in ("explain", "collect") if getattr(old, name) != getattr(new, name)}
-    waiting = tuple(_waiting(old, new))
+    if old.server != new.server and old.server.model_copy(update={"tokens": new.server.tokens}) == new.server:
+        sections["server"] = new.server
+    waiting = tuple(key for key in _waiting(old, new) if key.partition(".")[0] not in sections)
     secrets = new._secrets if not waiting else new._secrets | old._secrets
     asides = _asides(old, frozenset()) != _asides(new, frozenset(models.changed))
     return Plan(models, streams, sinks, sections, waiting, details, asides, secrets)

@@ -31,6 +31,8 @@ PATIENCE_S: Final = 600.0
 class Changeable(Protocol):
     """What runs, and can go over to other settings while it does."""
 
+    settings: Settings
+    """Those that run."""
     started: threading.Event
     """Set once everything runs; nothing changes before."""
 
@@ -129,7 +131,7 @@ class Reloader:
 
     def _attempt(self) -> ReloadReport:
         try:
-            plan = self._service.change(settings := self._read())
+            plan = self._service.change(self._read())
         except ConfigError as error:
             problems = [ReloadProblem(p.file, p.line, p.column, p.message, p.remedy) for p in error.problems]
             return ReloadReport("refused", problems=problems, error="the configuration on disk has mistakes")
@@ -143,7 +145,7 @@ class Reloader:
         except Exception as error:  # a thread's border: what runs is what ran before
             log.error("a reload failed for no known reason", error=str(error), exc_info=error)
             return ReloadReport("failed", error=f"internal error: {type(error).__name__}")
-        self._told(settings)
+        self._told(self._service.settings)
         return ReloadReport(
             "applied" if plan else "unchanged", changed=plan.as_json(), kept=plan.kept, needs_restart=plan.waiting
         )

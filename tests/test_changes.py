@@ -150,6 +150,20 @@ def test_some_keys_wait_for_the_next_start_and_the_rest_does_not(tmp_path: Path)
     assert not plan(ran, new)
 
 
+def test_tokens_change_at_once_but_never_without_the_address_that_they_protect(tmp_path: Path):
+    def served(listen: str, admin: str | None) -> dict[str, Any]:
+        tokens = {} if admin is None else {"tokens": {"admin": admin * 8, "read": "reader" * 4}}
+        return WHOLE | {"server": {"listen": listen} | tokens}
+
+    old = load(served("0.0.0.0:8080", "one"), tmp_path)
+    other = load(served("0.0.0.0:8080", "two"), tmp_path)
+    assert plan(old, other).as_json() == {"sections": ["server"]}
+    assert plan(old, other).apply(old) == other
+    inside = plan(old, load(served("127.0.0.1:8080", None), tmp_path))
+    assert set(inside.waiting) == {"server.listen", "server.tokens"}
+    assert inside.apply(old).server == old.server
+
+
 def test_a_renewed_manifest_is_another_model(tmp_path: Path):
     old = load(WHOLE, tmp_path)
     found = plan(old, old, frozenset({"n"}))

@@ -58,8 +58,14 @@ def run_settings(settings: Settings, reread: Callable[[], Settings], shard: Shar
         pipeline = Pipeline(settings, store, metrics, heartbeats, board, clock)
         server = settings.server
         notifier = Notifier.from_environment()
-        reloader = Reloader(reread, pipeline, board.revise, metrics.reloads, notifier, clock)
-        app = create_app(board, _tokens(server), reloader.ask, hosts=server.allowed_hosts, clock=clock)
+        tokens = _tokens(server)
+
+        def told(new: Settings) -> None:
+            board.revise(new)
+            tokens.renew(_tokens(new.server))
+
+        reloader = Reloader(reread, pipeline, told, metrics.reloads, notifier, clock)
+        app = create_app(board, tokens, reloader.ask, hosts=server.allowed_hosts, clock=clock)
         web = WebServer(app, server.host, server.port, tls=_tls(server))
         web.start()
         reloader.start()

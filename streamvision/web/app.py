@@ -56,7 +56,7 @@ def create_app(
         Route("/api/v1/events/stream", api.event_stream),
         Route("/api/v1/events/{event}/explanation.jpg", api.explanation),
         Route("/live/{stream}", api.live),
-        Route("/api/v1/reload", Control(reload, open_to_all=not tokens.required).reload, methods=["POST"]),
+        Route("/api/v1/reload", Control(reload, tokens).reload, methods=["POST"]),
         *(Route(path, _file(name, kind), include_in_schema=False) for path, (name, kind) in _FILES.items()),
     ]
     guard = Middleware(Guard, tokens=tokens, open_paths=_FILES, clock=clock or SystemClock(), hosts=(*hosts,))

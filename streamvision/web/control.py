@@ -20,7 +20,7 @@ from starlette.responses import JSONResponse, Response
 
 from streamvision.web.board import ReloadReport
 from streamvision.web.faults import ApiError
-from streamvision.web.security import is_loopback
+from streamvision.web.security import Tokens, is_loopback
 
 AskReload = Callable[[str], "Future[ReloadReport]"]
 
@@ -37,14 +37,14 @@ _STATUS = {
 class Control:
     """The endpoints that change something."""
 
-    def __init__(self, reload: AskReload | None, *, open_to_all: bool) -> None:
-        """``open_to_all``: there are no tokens."""
+    def __init__(self, reload: AskReload | None, tokens: Tokens) -> None:
+        """The guard has asked for ``tokens`` already, if there are any."""
         self._reload = reload
-        self._open_to_all = open_to_all
+        self._tokens = tokens
 
     async def reload(self, request: Request) -> Response:
         """Read the configuration again and apply what differs; the answer comes when that is done."""
-        require_deliberate(request, open_to_all=self._open_to_all)
+        require_deliberate(request, open_to_all=not self._tokens.required)
         if self._reload is None:
             raise ApiError(HTTPStatus.NOT_FOUND, "no_configuration", "there is no configuration file to read again")
         report = await asyncio.shield(asyncio.wrap_future(self._reload("api")))

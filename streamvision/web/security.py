@@ -32,12 +32,16 @@ OPEN_PATHS = frozenset({"/", "/healthz", "/readyz", "/api/v1/openapi.json"})
 """Paths that tell nothing worth protecting: probes, and the page's own files, which ask for a token."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Tokens:
     """The bearer tokens of the configuration; without any, everybody who can connect may look."""
 
     admin: str | None = None
     read: str | None = None
+
+    def renew(self, other: Tokens) -> None:
+        """Take other tokens from now on; those that are not among them open nothing any more."""
+        self.admin, self.read = other.admin, other.read
 
     def __repr__(self) -> str:
         return f"Tokens(admin={'***' if self.admin else None}, read={'***' if self.read else None})"

@@ -143,8 +143,11 @@ def test_secrets_are_read_again(tmp_path: Path):
         (credentials / "CAM_PASSWORD").write_text("second-secret")
         status, body = post(daemon, "admin-secret")
         assert (status, body["changed"]) == (200, {"streams": {"changed": {"cam": ["url"]}}})
+        (credentials / "ADMIN").write_text("other-admin-secret")
+        assert post(daemon, "admin-secret")[1]["changed"] == {"sections": ["server"]}
+        assert post(daemon, "admin-secret")[0] in (401, 429)
         (credentials / "CAM_PASSWORD").unlink()
-        status, body = post(daemon, "admin-secret")
+        status, body = post(daemon, "other-admin-secret")
         assert (status, body["result"]) == (422, "refused")
         assert daemon.end(signal.SIGTERM) == 0, daemon.log.read_text()
     finally:

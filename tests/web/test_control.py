@@ -108,6 +108,15 @@ def test_only_the_admin_token_opens_it(guarded: httpx.Client, asked: Asked):
     assert post("admin-secret") == 200
 
 
+def test_other_tokens_count_at_once(asked: Asked):
+    tokens = Tokens("first", "read")
+    for client in serving(asked, tokens):
+        headers = [JSON | {"authorization": f"Bearer {token}"} for token in ("first", "second")]
+        assert [client.post("/api/v1/reload", headers=each).status_code for each in headers] == [200, 401]
+        tokens.renew(Tokens("second", "read"))
+        assert [client.post("/api/v1/reload", headers=each).status_code for each in headers] == [401, 200]
+
+
 def test_reading_it_is_no_way_to_ask(client: httpx.Client, asked: Asked):
     assert client.get("/api/v1/reload").status_code == 405
     assert asked.count == 0
