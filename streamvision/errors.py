@@ -15,6 +15,7 @@ Each says what happened, where, and what to do about it; a user never needs a tr
     |   |-- SourceNotFound                        no such file, device or path on the server
     |   |-- UnsupportedMedia                      no video, unknown codec, encrypted
     |   |-- BrokenMedia                           the data cannot be decoded
+    |   |-- CaptureHung                           a call into native code did not return
     |   |-- DecoderLost                           the process of an isolated source crashed or hung
     |   `-- EndOfStream                           a live source that ended; a finite one that is done
     |-- MissingError                     exit 3   something outside is missing: network, device, package, file
@@ -150,6 +151,12 @@ class DecoderLost(CaptureError):  # noqa: N818
     """The process that a source was isolated in crashed, or hung and was ended."""
 
     reason = "decoder_crashed"
+
+
+class CaptureHung(CaptureError):  # noqa: N818
+    """A call into native code did not return; its thread was left behind."""
+
+    reason = "hung"
 
 
 class EndOfStream(CaptureError):  # noqa: N818

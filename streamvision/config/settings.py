@@ -224,6 +224,8 @@ class StreamEntry(Strict):
     min_score: Annotated[float, Field(ge=0, le=1)] | None = None
     """From this score on a detection is believed and may start a track; None: what the tracker's options say."""
     motion_gate: Literal["auto", "on", "off"] = "auto"
+    isolation: Literal["thread", "process"] = "thread"
+    """process: the stream is read and decoded in a process of its own, so that a codec that crashes harms nobody."""
     privacy_masks: Mapping[Name, Polygon] = {}
     zones: Mapping[Name, Polygon] = {}
     lines: Mapping[Name, Line] = {}

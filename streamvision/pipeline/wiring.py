@@ -16,6 +16,8 @@ from streamvision.analysis import Item, Outages, StreamAnalyser
 from streamvision.asides import Aside, Served
 from streamvision.attributes import Attributes, SecondLane, SecondLook
 from streamvision.batch import Batcher, BatchPolicy
+from streamvision.capture.isolated import IsolatedSource
+from streamvision.capture.hangs import MARGIN_S, PATIENCE_S, Abandoned, CallLimits
 from streamvision.capture.stream import CaptureOptions, StateChange, StreamCapture
 from streamvision.channel import Channel
 from streamvision.clock import Clock
@@ -57,6 +59,13 @@ def seconds_in_use(settings: Settings) -> list[str]:
     return sorted({second.model for stream in settings.streams for second in stream.models})
 
 
+def _limits(stream: StreamSettings) -> CallLimits:
+    """Return how long a source's calls may take: its own deadlines, and more where a process is started first."""
+    start_s = isolated.START_S if stream.isolation == "process" else 0.0
+    open_s, read_s = (float(getattr(stream.source, f"{call}_timeout", PATIENCE_S)) for call in ("open", "read"))
+    return CallLimits(open_s + start_s + MARGIN_S, read_s + MARGIN_S)
+
+
 @dataclass(slots=True, eq=False)
 class Wiring:
     """Makes the parts of a pipeline; nothing it returns runs yet. ``servings``: all that may be building an engine."""
@@ -71,6 +80,7 @@ class Wiring:
     settings: Callable[[], Settings]
     servings: list[Serving] = field(default_factory=list)
     told: dict[str, tuple[StreamState, str]] = field(default_factory=dict)
+    abandoned: Abandoned = field(default_factory=Abandoned)
 
     def lane(self, name: str, model: ModelSettings, stats: EngineStats) -> Lane:
         """Return a model's lane with its engine open. Raises a `StreamvisionError`."""
@@ -128,20 +138,26 @@ class Wiring:
             pace=getattr(stream.source, "pace", "fast"),
             motion_gate=wants_gate(stream, lane.manifest, live=self.live(stream)),
             masks=stream.privacy_masks,
+            limits=_limits(stream),
         )
 
     def capture(self, stream: StreamSettings, lane: Lane) -> tuple[Channel[Frame], StreamCapture]:
         """Return a stream's capture and the channel of a lane that it fills."""
-        source: Callable[..., Source] = plugins.load("source", stream.kind)
         stats = self.metrics.stream(stream.id)
         inlet = self.inlet(stream, lane)
         outages = Outages(stream.id, new_id, self.clock, stats)
         capture = StreamCapture(
-            self.capture_options(stream, lane), lambda: source(stream.url, stream.source, self.clock), inlet, stats,
+            self.capture_options(stream, lane), partial(self._source, stream), inlet, stats,
             self.clock, rng=self.rng, on_state=partial(self._on_state, outages),
-            beat=partial(self.heartbeats.beat, capture_stage(stream.id)),
+            beat=partial(self.heartbeats.beat, capture_stage(stream.id)), abandoned=self.abandoned,
         )  # fmt: skip
         return inlet, capture
+
+    def _source(self, stream: StreamSettings) -> Source:
+        if stream.isolation == "process":
+            return IsolatedSource(stream.kind, stream.url, stream.source, self.clock)
+        source: Source = plugins.load("source", stream.kind)(stream.url, stream.source, self.clock)
+        return source
 
     def inlet(self, stream: StreamSettings, lane: Lane) -> Channel[Frame]:
         """Give a stream its row in a lane's batcher."""

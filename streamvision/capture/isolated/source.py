@@ -1,0 +1,201 @@
+"""The daemon's side of an isolated source."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Any, Final
+
+import structlog
+from pydantic import BaseModel
+
+from streamvision import plugins
+from streamvision.capture.isolated.wire import (
+    FILES,
+    MAX_MESSAGE,
+    Nonsense,
+    packed,
+    read_error,
+    read_picture,
+    unpacked,
+)
+from streamvision.clock import Clock
+from streamvision.errors import CaptureError, DecoderLost
+from streamvision.interfaces import SourcePicture
+from streamvision.redact import redact_url
+
+log = structlog.get_logger()
+
+START_S: Final = 30.0
+"""How long a child may need to come up, on a machine that is busy."""
+MARGIN_S: Final = 5.0
+"""By how much a call of the source may exceed its own deadline; then it hangs where nothing interrupts it."""
+PATIENCE_S: Final = 30.0
+"""The deadline of sources that have none of their own."""
+_REAPED_S: Final = 5.0
+_PASSED_ON: Final = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "http_proxy", "https_proxy", "no_proxy")
+_PASSED_ON_FAMILIES: Final = ("LC_", "LD_", "PYTHON", "SSL_", "GST_")
+
+
+class IsolatedSource:
+    """An `interfaces.Source` that runs another one in a process of its own."""
+
+    def __init__(self, kind: str, url: str, options: BaseModel, clock: Clock) -> None:
+        """``kind`` is the source's name as a plug-in; nothing is started before `open`."""
+        self.live = bool(plugins.load("source", kind).live)
+        self.started_at: datetime | None = None
+        self._kind = kind
+        self._url = url
+        self._options = options
+        self._clock = clock
+        self._child: subprocess.Popen[bytes] | None = None
+        self._line: socket.socket | None = None
+        self._files: list[int] = []
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process, if there is one."""
+        return self._child.pid if self._child is not None else None
+
+    def open(self) -> None:
+        """Start the child and wait until it has opened its source. Raises a `CaptureError`."""
+        self.close()
+        line = self._start()
+        job = {"kind": self._kind, "url": self._url, "options": self._options.model_dump(mode="json")}
+        _send(line, packed(job))
+        self._expect("ready", START_S)
+        opened = self._expect("opened", self._deadline_s("open_timeout") + MARGIN_S)
+        started_at = opened.get("started_at")
+        self.started_at = None if started_at is None else datetime.fromisoformat(str(started_at))
+
+    def read(self) -> Sequence[SourcePicture]:
+        """Return the next decoded pictures; see `Source.read`. Raises `DecoderLost` when the child is gone."""
+        message = self._receive(self._deadline_s("read_timeout") + MARGIN_S)
+        described, number = message.get("pictures"), message.get("file")
+        if not isinstance(described, list) or not isinstance(number, int) or not -1 <= number < FILES:
+            raise self._lost("it sent nonsense")
+        if number < 0:
+            return []
+        try:
+            pictures = [read_picture(self._files[number], each) for each in described]
+        except Nonsense as error:
+            raise self._lost(f"it sent nonsense: {error}") from error
+        _send(self._connected(), bytes([number]))
+        return pictures
+
+    def close(self) -> None:
+        """Kill and reap the child, free its memory; idempotent."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.kill()
+            _reap(child)
+        if self._line is not None:
+            self._line.close()
+            self._line = None
+        for fd in self._files:
+            os.close(fd)
+        self._files = []
+
+    def _start(self) -> socket.socket:
+        self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        with theirs:
+            try:
+                self._files = [os.memfd_create("streamvision-pictures", os.MFD_CLOEXEC) for _ in range(FILES)]
+                inherited = (theirs.fileno(), *self._files)
+                self._child = subprocess.Popen(
+                    [sys.executable, "-m", "streamvision.capture.isolated.child", *map(str, inherited)],
+                    pass_fds=inherited, env=_environment(), cwd="/",
+                    stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                )  # fmt: skip
+            except OSError as error:
+                self.close()
+                raise DecoderLost(f"its process cannot be started: {error.strerror}", where=self._where) from error
+        return self._line
+
+    def _expect(self, name: str, timeout_s: float) -> Mapping[str, Any]:
+        message = self._receive(timeout_s)
+        if name not in message:
+            raise self._lost("it sent nonsense")
+        return message[name] if isinstance(message[name], dict) else {}
+
+    def _receive(self, timeout_s: float) -> dict[str, Any]:
+        """Wait for the child's next message. Raises the error that it tells of, or `DecoderLost`."""
+        line = self._connected()
+        line.settimeout(timeout_s)
+        try:
+            datagram = _next_datagram(line)
+        except TimeoutError:
+            raise self._lost(f"it did not answer within {timeout_s:g} s", hung=True) from None
+        if not datagram:
+            raise self._lost("")
+        try:
+            message = unpacked(datagram)
+        except Nonsense as error:
+            raise self._lost(f"it sent nonsense: {error}") from error
+        if isinstance(told := message.get("error"), dict):
+            raise read_error(told)
+        if "bug" in message:
+            log.error("a source broke in its process", where=self._where, error=redact_url(str(message["bug"])))
+            raise self._lost(f"it broke: {redact_url(str(message['bug']))}")
+        return message
+
+    def _connected(self) -> socket.socket:
+        if self._line is None:
+            raise DecoderLost("its process is not running", where=self._where)
+        return self._line
+
+    def _lost(self, why: str, *, hung: bool = False) -> CaptureError:
+        """End the child; return the error that says what became of it."""
+        code = None
+        if (child := self._child) is not None and not hung:
+            code = _reap(child, kill_after_s=1.0 if not why else 0.0)
+        self.close()
+        how = why or (f"signal {-code}" if code is not None and code < 0 else f"exit code {code}")
+        what = "the decoder's process hangs and was ended" if hung else "the decoder's process has crashed"
+        return DecoderLost(f"{what}: {how}", where=self._where)
+
+    def _deadline_s(self, name: str) -> float:
+        return float(getattr(self._options, name, PATIENCE_S))
+
+    @property
+    def _where(self) -> str:
+        return redact_url(self._url)
+
+
+def _next_datagram(line: socket.socket) -> bytes:
+    """Return the next message, empty at the end. Raises `TimeoutError`."""
+    try:
+        return line.recv(MAX_MESSAGE)
+    except ConnectionResetError:  # told once, before what a child that died with mail unread has sent last
+        return line.recv(MAX_MESSAGE)
+
+
+def _send(line: socket.socket, message: bytes) -> None:
+    with contextlib.suppress(OSError):  # a child that has gone: the next message that does not come tells
+        line.send(message)
+
+
+def _reap(child: subprocess.Popen[bytes], *, kill_after_s: float = _REAPED_S) -> int | None:
+    """Wait for the end of a process that is ending, or is ended after a while; return its exit code."""
+    try:
+        return child.wait(kill_after_s)
+    except subprocess.TimeoutExpired:
+        child.kill()
+    try:
+        return child.wait(_REAPED_S)
+    except subprocess.TimeoutExpired:  # in the kernel's hands: a driver that does not return
+        log.error("a decoder's process does not end", pid=child.pid)
+        return None
+
+
+def _environment() -> dict[str, str]:
+    """Return what of the environment a decoder needs; secrets, and the service manager's line, are not among it."""
+    return {
+        name: value for name, value in os.environ.items()
+        if name in _PASSED_ON or name.startswith(_PASSED_ON_FAMILIES)
+    }  # fmt: skip
