@@ -63,6 +63,8 @@ class Link:
     def wire(self) -> Wire:
         """Return the connection; without one, try once. Raises `SinkError`."""
         with self._changed:
+            if (standing := self._standing()) is not None:
+                return standing
             before, self._asked = self._attempts, True
             self._changed.notify_all()
             # An attempt looks names up, which nothing bounds; the thread that delivers is not held by that.
@@ -131,10 +133,7 @@ class Link:
 
     def _watch(self, wire: Wire) -> None:
         """Look at the configuration now and then, until the connection is lost or the daemon goes."""
-        while not wire.lost.wait(LOOK_S):
-            if self._closing:
-                wire.end(self._will)
-                return
+        while not self._over(wire):
             with self.turn:
                 if not (news := self._board.news()):
                     continue
@@ -143,6 +142,14 @@ class Link:
                     self._board.emptied()
                 except SinkError:
                     return
+
+    def _over(self, wire: Wire) -> bool:
+        """Wait a little; return whether the connection is lost, or has been ended because the daemon goes."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closing or wire.lost.is_set(), LOOK_S)
+        if self._closing:
+            wire.end(self._will)
+        return wire.lost.is_set()
 
     def _tell(self, wire: Wire | None, trouble: Exception | None) -> None:
         with self._changed:

@@ -33,7 +33,7 @@ log = structlog.get_logger()
 CONTENT_TYPE = "application/cloudevents+json; charset=utf-8"
 END_S = 2.0
 HANDSHAKE_S = 10.0
-"""For how long TLS is negotiated; the client would wait for its keepalive."""
+"""For how long TLS is negotiated, at most; older clients wait for their keepalive."""
 UNWANTED_S = 600.0
 """For how long a retained topic that was refused is not tried again."""
 _FRAMING_BYTES = 16
@@ -67,7 +67,7 @@ class TidySocket(ssl.SSLSocket):
 
     def do_handshake(self, block: bool = False) -> None:
         """Negotiate. Raises `OSError`."""
-        self.settimeout(HANDSHAKE_S)
+        self.settimeout(min(self.gettimeout() or HANDSHAKE_S, HANDSHAKE_S))
         try:
             super().do_handshake(block)
         except BaseException:
