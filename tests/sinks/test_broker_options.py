@@ -98,7 +98,7 @@ def test_nothing_is_logged_when_a_server_is_missing(tmp_path, kind, caplog):
 
     port = refused_port()
     options = {
-        "kafka": {"servers": f"127.0.0.1:{port}", "timeout": 2},
+        "kafka": {"servers": f"127.0.0.1:{port}", "timeout": 1},
         "redis": {"url": f"redis://127.0.0.1:{port}/0"},
         "nats": {"servers": (f"nats://127.0.0.1:{port}",)},
         "postgresql": {"port": port},
