@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -89,8 +89,13 @@ class Manager:
 
 
 @contextmanager
-def daemon(folder: Path, manager: Manager, *arguments: str, config: str = CONFIG) -> Iterator[subprocess.Popen[str]]:
-    """Run `streamvision run` with the test's rule installed and a watchdog of 2 s; it is gone after the block."""
+def daemon(
+    folder: Path, manager: Manager, *arguments: str, config: str = CONFIG, within: Sequence[str] = ()
+) -> Iterator[subprocess.Popen[str]]:
+    """Run `streamvision run` with the test's rule installed and a watchdog of 2 s; it is gone after the block.
+
+    ``within`` is a command that becomes the daemon's.
+    """
     site = folder / "site"
     info = site / "told-1.0.dist-info"
     info.mkdir(parents=True)
@@ -101,7 +106,8 @@ def daemon(folder: Path, manager: Manager, *arguments: str, config: str = CONFIG
     env = os.environ | {
         "PYTHONPATH": f"{site}:{ROOT}", "NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": "2000000",
     }  # fmt: skip
-    command = [sys.executable, "-c", PROGRAM, "run", str(folder / "config.yaml"), "--log-format", "json", *arguments]
+    run = ["run", str(folder / "config.yaml"), "--log-format", "json", *arguments]
+    command = [*within, sys.executable, "-c", PROGRAM, *run]
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(command, env=env, stderr=log, text=True)
     manager.process = process
