@@ -42,8 +42,14 @@ def wants_gate(stream: StreamSettings, manifest: Manifest, *, live: bool) -> boo
 def sink_context(name: str, settings: Callable[[], Settings], beat: Callable[[str], None]) -> SinkContext:
     """Return what a sink is told; it asks for the streams anew, since a reload may change them."""
 
+    known: tuple[Settings, dict[str, tuple[RuleInfo, ...]]] | None = None
+
     def streams() -> dict[str, tuple[RuleInfo, ...]]:
-        return {stream.id: rules_of(stream) for stream in settings().streams}
+        nonlocal known
+        now = settings()
+        if known is None or known[0] is not now:  # settings are never changed, only replaced
+            known = now, {stream.id: rules_of(stream) for stream in now.streams}
+        return known[1]
 
     return SinkContext(name, settings().state_dir, streams, partial(beat, f"sink.{name}"))
 
