@@ -48,7 +48,7 @@ def install_service(
     choice = _choice(config, shards, user, tuple(drop_in or ()), root)
     steps = [step for step in (removal(root) if uninstall else installation(choice, root)) if step.needed]
     here = root == Path("/")
-    first = before_removal(steps) if here and uninstall else []
+    first = before_removal(steps) if here and (uninstall or now) else []
     last = after_change(steps, TARGET if shards else SERVICE, now=now and not uninstall) if here else []
     _tell(choice, config, uninstall=uninstall)
     if not steps and not last:

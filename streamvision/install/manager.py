@@ -8,7 +8,7 @@ from pathlib import Path
 
 from streamvision.errors import MissingError
 from streamvision.install.steps import Removal, Step
-from streamvision.install.units import SERVICE, TARGET, UNITS
+from streamvision.install.units import TEMPLATE, UNITS
 
 RUNS = Path("/run/systemd/system")
 """Is there where systemd is the machine's init (sd_booted(3))."""
@@ -19,8 +19,9 @@ Command = Sequence[str]
 
 def before_removal(steps: Sequence[Step]) -> list[Command]:
     """Return the commands that stop what is about to go."""
-    gone = {step.path.name for step in steps if isinstance(step, Removal)}
-    return [["systemctl", "stop", unit] for unit in (SERVICE, TARGET) if unit in gone] if RUNS.is_dir() else []
+    gone = {step.path.name for step in steps if isinstance(step, Removal)} - {TEMPLATE}
+    units = sorted(name for name in gone if name.endswith((".service", ".target")))
+    return [["systemctl", "stop", *units]] if units and RUNS.is_dir() else []
 
 
 def after_change(steps: Sequence[Step], unit: str, *, now: bool) -> list[Command]:

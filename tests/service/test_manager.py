@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamvision.errors import MissingError
-from streamvision.install import Removal, Text, manager
+from streamvision.install import Choice, Removal, Step, Text, installation, manager
 from streamvision.install.units import SERVICE, TARGET, UNITS
 
 UNIT = Text(UNITS / SERVICE, "[Service]\n")
@@ -48,6 +48,17 @@ def test_what_stands_still_is_started_and_what_runs_is_left_alone(systemctl: Pat
 def test_what_is_removed_is_stopped_before(systemctl: Path):
     assert manager.before_removal([Removal(UNITS / SERVICE)]) == [["systemctl", "stop", SERVICE]]
     assert manager.before_removal([]) == []
+
+
+def test_shards_of_another_count_are_stopped_before_the_new_ones_start(systemctl: Path, tmp_path: Path):
+    def install(shards: int) -> list[Step]:
+        return [step for step in installation(Choice(("/x",), "", shards=shards), tmp_path) if step.needed]
+
+    for step in install(2):
+        step.take()
+    old = ["streamvision@1-2.service", "streamvision@2-2.service"]
+    assert manager.before_removal(install(3)) == [["systemctl", "stop", *old]]
+    assert manager.before_removal(install(0)) == [["systemctl", "stop", TARGET, *old]]
 
 
 def test_where_systemd_does_not_run_nothing_is_called(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
