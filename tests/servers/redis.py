@@ -36,9 +36,11 @@ class RedisServer:
 
     def _loaded(self) -> bool:
         import redis
+        from redis.backoff import NoBackoff
+        from redis.retry import Retry
 
         try:
-            with self.client(socket_timeout=5.0) as client:
+            with self.client(socket_timeout=5.0, retry=Retry(NoBackoff(), 0)) as client:
                 client.ping()
         except redis.AuthenticationError:
             return True
