@@ -126,7 +126,8 @@ class Reloader:
             self._stats.last_good = False
         tell = log.info if report.good else log.error
         tell("reload", by=sorted(set(by)), **report.as_json())
-        self._notifier.ready()
+        if report.result != "stopping":  # the end has been told of meanwhile, and is the last word
+            self._notifier.ready()
         return report
 
     def _attempt(self) -> ReloadReport:

@@ -165,6 +165,7 @@ def test_what_fails_is_told(error: BaseException, result: str, crashed: bool, be
     assert report.error
     assert (bench.reloader.crashed is not None) == crashed
     assert not bench.told
+    assert (bench.notifier.sent[-1] == "READY") == (result != "stopping")
     if not crashed:
         bench.service.error = None
         assert bench.reload().good
