@@ -11,6 +11,7 @@ from streamvision.explain.shelf import Shelf, State
 from streamvision.health import Heartbeats
 from streamvision.interfaces import EventReader
 from streamvision.metrics import Metrics
+from streamvision.sinks.standin import trouble
 from streamvision.sinks.store import EventStore
 from streamvision.types import Analysis, Frame, StreamState
 from streamvision.web.board import (
@@ -107,7 +108,7 @@ class StatusBoard:
             name: EngineReadiness(stats.state, stats.description, stats.detail)
             for name, stats in self.metrics.engines.items()
         }
-        return Readiness(engines, self._store.failing or "ok")
+        return Readiness(engines, trouble(self._store) or "ok")
 
     def explanation(self, event: str) -> EventExplanation:
         """Return what has become of an event's explanation."""

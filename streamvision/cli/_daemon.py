@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import structlog
@@ -15,11 +16,14 @@ from streamvision import __version__
 from streamvision.clock import SystemClock
 from streamvision.config import ServerSettings, Settings, Shard
 from streamvision.daemon import Signals, serve
+from streamvision.errors import StreamvisionError
 from streamvision.health import Heartbeats
 from streamvision.metrics import Metrics
 from streamvision.notify import Notifier
 from streamvision.pipeline import Pipeline
 from streamvision.reload import Reloader
+from streamvision.sinks.database import FILE_NAME
+from streamvision.sinks.standin import StandInStore, open_or_stand_in
 from streamvision.sinks.store import EventStore
 from streamvision.status import StatusBoard
 from streamvision.timesync import TimeSync, TimeSyncWatch
@@ -46,18 +50,34 @@ def run_settings(settings: Settings, reread: Callable[[], Settings], shard: Shar
     """
     clock, metrics = SystemClock(), Metrics()
     metrics.shard = "" if shard is None else str(shard)
+    notifier, signals = Notifier.from_environment(), Signals()
+    watch = _time_sync_watch(clock, metrics)
+    watch.start()
+    try:
+        while _serve(settings, reread, clock, metrics, notifier, signals, watch):
+            settings = _reread(reread, settings)
+    finally:
+        watch.stop(WATCH_STOP_S)
+
+
+def _serve(
+    settings: Settings,
+    reread: Callable[[], Settings],
+    clock: SystemClock,
+    metrics: Metrics,
+    notifier: Notifier,
+    signals: Signals,
+    watch: TimeSyncWatch,
+) -> bool:
+    """Serve until the end, or until a store in memory can move to its place: then True, and all begins anew on it."""
     with ExitStack() as stack:
-        watch = _time_sync_watch(clock, metrics)
-        watch.start()
-        stack.callback(watch.stop, WATCH_STOP_S)
         heartbeats = Heartbeats(clock)
-        store = EventStore(settings.state_dir / "events.db", clock, beat=heartbeats.beat)
-        stack.callback(store.close)
+        store = open_or_stand_in(settings.state_dir / FILE_NAME, clock, metrics=metrics, beat=heartbeats.beat)
+        stack.callback(_close, store, clock)
         heartbeats.register(store.STAGE, STORE_ALLOWANCE_S)
         board = StatusBoard(settings, metrics, heartbeats, store, clock)
         pipeline = Pipeline(settings, store, metrics, heartbeats, board, clock)
         server = settings.server
-        notifier = Notifier.from_environment()
         tokens = _tokens(server)
 
         def told(new: Settings) -> None:
@@ -71,17 +91,40 @@ def run_settings(settings: Settings, reread: Callable[[], Settings], shard: Shar
         reloader.start()
         stack.callback(reloader.stop, RELOAD_STOP_S)
         stack.callback(web.stop, WEB_STOP_S)
-        pipeline.companions += [web, watch]
+        pipeline.companions += [web, watch, reloader]
         page = f"{server.scheme}://{server.listen.rpartition(':')[0]}:{web.port}/"
-        log.info("started", version=__version__, page=page, streams=len(settings.streams), **_as_shard(shard))
-        pipeline.companions.append(reloader)
-        code = serve(pipeline, notifier, Signals(), lambda: reloader.ask("SIGHUP"))
+        log.info("started", version=__version__, page=page, streams=len(settings.streams), **_as_shard(metrics.shard))
+        moves = partial(_moves, store, signals)
+        code = serve(pipeline, notifier, signals, lambda: reloader.ask("SIGHUP"), moves)
+    if moves() and not code:
+        return True
     if pipeline.compiling:
         _leave(pipeline.failure.exit_code if pipeline.failure else code)
     if pipeline.failure is not None:
         raise pipeline.failure
     if code:
         raise typer.Exit(code)
+    return False
+
+
+def _moves(store: EventStore, signals: Signals) -> bool:
+    """Whether a store in memory can go to its place, and nobody wants an end."""
+    return isinstance(store, StandInStore) and store.usable and not signals.stop.is_set()
+
+
+def _close(store: EventStore, clock: SystemClock) -> None:
+    store.close()
+    if isinstance(store, StandInStore):
+        store.move(clock)
+
+
+def _reread(reread: Callable[[], Settings], settings: Settings) -> Settings:
+    """Return what the file says now; what ran until now where it has mistakes."""
+    try:
+        return reread()
+    except StreamvisionError as error:
+        log.error("the configuration on disk has mistakes; the one in use stays", problems=str(error))
+        return settings
 
 
 def _time_sync_watch(clock: SystemClock, metrics: Metrics) -> TimeSyncWatch:
@@ -91,8 +134,8 @@ def _time_sync_watch(clock: SystemClock, metrics: Metrics) -> TimeSyncWatch:
     return TimeSyncWatch(clock, tell)
 
 
-def _as_shard(shard: Shard | None) -> dict[str, str]:
-    return {} if shard is None else {"shard": str(shard)}
+def _as_shard(shard: str) -> dict[str, str]:
+    return {"shard": shard} if shard else {}
 
 
 def _leave(code: int) -> None:

@@ -33,6 +33,7 @@ from streamvision.pipeline.changeover import Changeover
 from streamvision.pipeline.parts import Lane, Side, Stage, Stages, capture_stage, left_s
 from streamvision.pipeline.running import Running
 from streamvision.pipeline.wiring import Wiring, models_in_use, seconds_in_use
+from streamvision.sinks.standin import trouble
 from streamvision.sinks.store import EventStore
 from streamvision.types import Analysis, Frame, StreamState
 
@@ -141,6 +142,8 @@ class Pipeline:
 
     def tick(self) -> None:
         """Tell the analysis of streams whose last picture has been through; keep an eye on the outlets."""
+        for row in list(self._stages.rows.values()):
+            row.capture.supervise()
         if self._changing.acquire(blocking=False):  # while rows change, whoever changes them looks after them
             try:
                 self._end_streams()
@@ -195,7 +198,8 @@ class Pipeline:
         live = sum(each is not None and each.state is StreamState.LIVE for each in books)
         pending = sum(sink.pending for sink in list(self.metrics.sinks.values()))
         shard = f"shard {self.metrics.shard}: " if self.metrics.shard else ""
-        store = f"; the event store cannot write: {self.store.failing}" if self.store.failing else ""
+        disk = trouble(self.store)
+        store = f"; the event store cannot write: {disk}" if disk else ""
         return f"{shard}{live} of {len(books)} streams live, {pending} events to deliver{store}"
 
     def _renewed(self, new: Settings) -> frozenset[str]:
