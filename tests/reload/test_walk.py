@@ -49,7 +49,7 @@ def assert_runs_what_is_said(pipeline: Pipeline) -> None:
         assert row.lane is stages.lanes[row.settings.model]
         assert list(row.parts.rules) == [one.name for one in row.settings.rules]
         assert list(row.parts.looks) == [one.attribute for one in row.settings.models]
-    assert set(stages.analysers) == set(streams)
+    wait_until(lambda: set(stages.analysers) == set(streams), WAIT_S, pipeline)  # the analysis hears of it in its turn
 
 
 @pytest.mark.parametrize("seed", range(scaled(2, 12)))
