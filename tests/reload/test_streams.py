@@ -129,5 +129,10 @@ def test_sinks_come_change_and_go_and_nothing_is_lost(street: Path, tmp_path: Pa
         gone = lines(tmp_path, "more.jsonl")
         wait_until(lambda: len(lines(tmp_path, "two.jsonl")) > len(gone) + 3, WAIT_S, pipeline)
         assert lines(tmp_path, "more.jsonl") == gone
+        change(pipeline, base + sinks(("log", "two.jsonl"), ("more", "again.jsonl")), tmp_path)
+        wait_until(lambda: bool(lines(tmp_path, "again.jsonl")), WAIT_S, pipeline)
     stored = [event["id"] for event in read_events(tmp_path / "var")]
     assert lines(tmp_path, "one.jsonl") + lines(tmp_path, "two.jsonl") == stored
+    again = lines(tmp_path, "again.jsonl")  # its place in the store went with it: it begins where it came again
+    assert again == stored[-len(again) :]
+    assert len(again) < len(stored) - len(gone) - 3
