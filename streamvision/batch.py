@@ -1,13 +1,21 @@
-"""Many streams -> one `Batch`: the stream that waits longest first, at most one frame of each.
+"""Many streams -> one `Batch`: at most one frame of each, and each its fair share of an engine that is too slow.
 
 A batch closes when it is full, when every stream that is alive has given its frame, or when its first frame has
 waited `BatchPolicy.max_wait_s`, whichever is first. A dead camera is an absent row: nobody waits for it.
+
+Who comes next is start-time fair queueing (Goyal, Vin & Cheng, "Start-time Fair Queueing", IEEE/ACM Transactions on
+Networking 5(5), 1997), with pictures for packets: a stream's next picture starts, in virtual time, where its last one
+ended, and each lasts 1/weight. So every stream that wants more than its share gets the same number of pictures per
+weight, whatever its own rate; one that wants less gets all it wants; nobody starves, and an absence earns nothing.
+Among equals the one that waits longest comes first.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Final
 
 from streamvision.channel import Channel, Closed, Doorbell, Overflow
 from streamvision.clock import Clock
@@ -23,11 +31,18 @@ class BatchPolicy:
     max_age_s: float = 0.5
 
 
+WEIGHTS: Final = MappingProxyType({"low": 1.0, "normal": 2.0, "high": 4.0})
+"""What a stream's priority is worth when there is not enough for all."""
+
+
 @dataclass(slots=True, eq=False)
 class _Row:
     channel: Channel[Frame]
     live: bool
+    weight: float
     served_s: float = float("-inf")
+    ended: float = 0.0
+    """Where its last picture ended in virtual time."""
 
     def waiting_since(self) -> float:
         """Return since when this stream waits for its turn; infinity if it has no frame.
@@ -54,9 +69,13 @@ class Batcher:
         self._on_expired = on_expired
         self._condition = Doorbell()
         self._rows: dict[str, _Row] = {}
+        self._now = 0.0
+        """Virtual time: where the latest picture that was taken started."""
         self._closed = False
 
-    def add(self, stream: str, *, live: bool, on_overflow: Callable[[Frame], None]) -> Channel[Frame]:
+    def add(
+        self, stream: str, *, live: bool, on_overflow: Callable[[Frame], None], weight: float = WEIGHTS["normal"]
+    ) -> Channel[Frame]:
         """Give a stream its row and return the channel that its capture fills."""
         channel = Channel[Frame](
             LIVE_CAPACITY if live else FILE_CAPACITY,
@@ -67,7 +86,7 @@ class Batcher:
         with self._condition:
             if stream in self._rows and not self._rows[stream].channel.finished:
                 raise ValueError(f"stream {stream!r} has a row already")
-            self._rows[stream] = _Row(channel, live)
+            self._rows[stream] = _Row(channel, live, weight)
         return channel
 
     def resize(self, max_batch: int) -> None:
@@ -128,9 +147,30 @@ class Batcher:
             self._condition.wait(left_s)
 
     def _take(self) -> Batch | None:
-        rows = sorted(self._pending(), key=_Row.waiting_since)[: self._policy.max_batch]
-        now = self._clock.monotonic()
+        rows = self._next_rows()
+        now_s = self._clock.monotonic()
         for row in rows:
-            row.served_s = now
+            start = self._start(row)
+            row.served_s, row.ended = now_s, start + 1 / row.weight
+            self._now = max(self._now, start)
         frames = [frame for row in rows if (frame := row.channel.take_nowait()) is not None]
         return Batch(tuple(frames)) if frames else None
+
+    def _next_rows(self) -> list[_Row]:
+        """Return whose turn it is, at most ``max_batch`` rows.
+
+        A batch has room for a stream that had its share already, but each picture in it costs time. So such a stream
+        is left out while one of more weight, which is entitled to more turns, waits too.
+        """
+        pending = self._pending()
+        if not pending:
+            return []
+        starts = {id(row): self._start(row) for row in pending}
+        horizon = min(starts.values()) + 1 / max(row.weight for row in pending)
+        entitled = [row for row in pending if starts[id(row)] < horizon]
+        entitled.sort(key=lambda row: (starts[id(row)], row.waiting_since()))
+        return entitled[: self._policy.max_batch]
+
+    def _start(self, row: _Row) -> float:
+        """Return where a row's next picture starts in virtual time."""
+        return max(row.ended, self._now)

@@ -224,6 +224,9 @@ class StreamEntry(Strict):
     min_score: Annotated[float, Field(ge=0, le=1)] | None = None
     """From this score on a detection is believed and may start a track; None: what the tracker's options say."""
     motion_gate: Literal["auto", "on", "off"] = "auto"
+    priority: Literal["low", "normal", "high"] = "normal"
+    """Whose pictures are analysed when there are more than the engine can take: high twice as many as normal, low half
+    as many. Nobody starves, and while there is enough for all it changes nothing."""
     isolation: Literal["thread", "process"] = "thread"
     """process: the stream is read and decoded in a process of its own, so that a codec that crashes harms nobody."""
     privacy_masks: Mapping[Name, Polygon] = {}
@@ -332,6 +335,11 @@ class Settings(Strict):
 
     def __str__(self) -> str:
         return repr(self)
+
+    @property
+    def secrets(self) -> frozenset[str]:
+        """Every value that stands for a placeholder in the file; not to be shown."""
+        return self._secrets
 
     @property
     def first_track_id(self) -> int:

@@ -15,9 +15,9 @@ from streamvision import asides, plugins
 from streamvision.analysis import Item, Outages, StreamAnalyser
 from streamvision.asides import Aside, Served
 from streamvision.attributes import Attributes, SecondLane, SecondLook
-from streamvision.batch import Batcher, BatchPolicy
-from streamvision.capture.isolated import IsolatedSource
+from streamvision.batch import WEIGHTS, Batcher, BatchPolicy
 from streamvision.capture.hangs import MARGIN_S, PATIENCE_S, Abandoned, CallLimits
+from streamvision.capture.isolated import START_S, IsolatedSource
 from streamvision.capture.stream import CaptureOptions, StateChange, StreamCapture
 from streamvision.channel import Channel
 from streamvision.clock import Clock
@@ -61,7 +61,7 @@ def seconds_in_use(settings: Settings) -> list[str]:
 
 def _limits(stream: StreamSettings) -> CallLimits:
     """Return how long a source's calls may take: its own deadlines, and more where a process is started first."""
-    start_s = isolated.START_S if stream.isolation == "process" else 0.0
+    start_s = START_S if stream.isolation == "process" else 0.0
     open_s, read_s = (float(getattr(stream.source, f"{call}_timeout", PATIENCE_S)) for call in ("open", "read"))
     return CallLimits(open_s + start_s + MARGIN_S, read_s + MARGIN_S)
 
@@ -162,7 +162,8 @@ class Wiring:
     def inlet(self, stream: StreamSettings, lane: Lane) -> Channel[Frame]:
         """Give a stream its row in a lane's batcher."""
         overflow = partial(self.drop, "queue", "overflow")
-        return lane.batcher.add(stream.id, live=self.live(stream), on_overflow=overflow)
+        weight = WEIGHTS[stream.priority]
+        return lane.batcher.add(stream.id, live=self.live(stream), on_overflow=overflow, weight=weight)
 
     def analyser(self, stream: StreamSettings, lane: Lane, parts: Parts) -> StreamAnalyser:
         """Return a stream's memory."""
