@@ -25,11 +25,13 @@ def read_settings(config: Path, shard: Shard | None) -> Settings:
 
     ``${STREAMVISION_SHARD}`` is the shard as ``2-8``, for what must differ between the processes.
     """
+    from streamvision.cli.logs import hide
     from streamvision.config import load_settings
     from streamvision.engine.manifest import labels_of, maps_of
 
     own = {} if shard is None else {"STREAMVISION_SHARD": str(shard).replace("/", "-")}
     settings = load_settings(config, env={**os.environ, **own}, labels_of=labels_of, maps_of=maps_of)
+    hide(settings.secrets - set(own.values()))
     return settings if shard is None else shard.of(settings)
 
 

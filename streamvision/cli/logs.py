@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ import typer
 
 from streamvision import journal
 from streamvision.errors import MissingError
+from streamvision.redact import redact_url, redact_values
 
 
 class LogFormat(StrEnum):
@@ -22,6 +24,9 @@ class LogFormat(StrEnum):
     JSON = "json"
     JOURNAL = "journal"
 
+
+_secrets: set[str] = set()
+"""What the configurations of this process call secret; it only grows."""
 
 LogFormatOption = Annotated[
     LogFormat,
@@ -36,20 +41,45 @@ LogFormatOption = Annotated[
 def set_up(log_format: LogFormat) -> None:
     """Configure logging for this process. Raises `MissingError` where the journal is asked for and there is none."""
     if log_format is LogFormat.JOURNAL or (log_format is LogFormat.AUTO and journal.goes_to_journal(sys.stderr)):
-        _configure(_to_journal(), journal.JournalLogger(_journal(needed=log_format is LogFormat.JOURNAL)))
+        logger = journal.JournalLogger(_journal(needed=log_format is LogFormat.JOURNAL))
+        _configure([journal.renderer], logger, [_places()])
         return
     stamp = structlog.processors.TimeStamper(fmt="iso", utc=True)
     if log_format is LogFormat.JSON:
-        _configure([stamp, structlog.processors.format_exc_info, structlog.processors.JSONRenderer()])
+        _configure([stamp, structlog.processors.JSONRenderer()])
     else:
-        plain = structlog.dev.plain_traceback
-        lines = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), exception_formatter=plain)
-        _configure([stamp, lines])
+        _configure([stamp, structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())])
 
 
-def _configure(tail: list[structlog.typing.Processor], logger: Any = None) -> None:
+def hide(secrets: Iterable[str]) -> None:
+    """Let no log line of this process show these values any more."""
+    _secrets.update(secrets)
+
+
+def _redacted(_logger: Any, _method: str, event: structlog.typing.EventDict) -> structlog.typing.EventDict:
+    """Take credentials out of whatever a line would show: of URLs, and those that the configuration names."""
+    return {key: _shown(value) for key, value in event.items()}
+
+
+def _shown(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact_values(redact_url(value), _secrets)
+    if isinstance(value, dict):
+        return {key: _shown(item) for key, item in value.items()}
+    return [_shown(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _configure(
+    tail: list[structlog.typing.Processor], logger: Any = None, places: Sequence[structlog.typing.Processor] = ()
+) -> None:
     structlog.configure(
-        processors=[structlog.processors.add_log_level, *tail],
+        processors=[
+            structlog.processors.add_log_level,
+            *places,
+            structlog.processors.format_exc_info,
+            _redacted,
+            *tail,
+        ],
         wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
         # Standard error is looked up at every line: whoever embeds or tests a command may exchange it.
         logger_factory=lambda *_: logger or structlog.PrintLogger(sys.stderr),
@@ -57,11 +87,10 @@ def _configure(tail: list[structlog.typing.Processor], logger: Any = None) -> No
     )
 
 
-def _to_journal() -> list[structlog.typing.Processor]:
-    """Return what makes records: the journal has its own time stamps, and wants to know the place in the code."""
+def _places() -> structlog.typing.Processor:
+    """Return what adds the place in the code, which the journal wants to know; it has its own time stamps."""
     parameter = structlog.processors.CallsiteParameter
-    places = structlog.processors.CallsiteParameterAdder([parameter.PATHNAME, parameter.LINENO, parameter.FUNC_NAME])
-    return [places, structlog.processors.format_exc_info, journal.renderer]
+    return structlog.processors.CallsiteParameterAdder([parameter.PATHNAME, parameter.LINENO, parameter.FUNC_NAME])
 
 
 def _journal(*, needed: bool) -> journal.Journal | None:
