@@ -12,17 +12,18 @@ from collections.abc import Callable, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 import structlog
 
 from streamvision.capture.gate import MotionGate
+from streamvision.capture.hangs import Abandoned, CallLimits, LeftBehind
 from streamvision.capture.masks import MaskedPicture, Polygon, PrivacyMasks
 from streamvision.capture.pacing import Pacer, TargetRate
 from streamvision.capture.reconnect import Connection, StateChange
 from streamvision.channel import Channel, Closed
 from streamvision.clock import Clock, MediaTimeline, Stamp
-from streamvision.errors import BrokenMedia, CaptureError, EndOfStream
+from streamvision.errors import BrokenMedia, CaptureError, CaptureHung, EndOfStream
 from streamvision.interfaces import ScalablePicture, Source, SourcePicture
 from streamvision.metrics import StreamStats
 from streamvision.types import Frame, FrameInfo, InputSpec, StreamState
@@ -30,6 +31,8 @@ from streamvision.types import Frame, FrameInfo, InputSpec, StreamState
 __all__ = ["CaptureOptions", "StateChange", "StreamCapture", "Target"]
 
 log = structlog.get_logger()
+
+T = TypeVar("T")
 
 HANDOVER_S = 10.0
 """How long the pictures that one engine still has may keep a stream from going on with the next engine."""
@@ -54,6 +57,7 @@ class CaptureOptions:
 
     ``fps``: pictures analysed per media second at most, None for all. ``loop`` and ``pace`` matter to files only:
     start again at the end; run like a live camera or as fast as possible. ``masks``: polygons in 0-1 to hide.
+    ``limits``: when a call of the source counts as hung.
     """
 
     stream: str
@@ -63,6 +67,7 @@ class CaptureOptions:
     pace: Literal["realtime", "fast"] = "fast"
     motion_gate: bool = False
     masks: Mapping[str, Polygon] = field(default_factory=dict)
+    limits: CallLimits = field(default_factory=CallLimits)
 
 
 class StreamCapture:
@@ -70,6 +75,7 @@ class StreamCapture:
 
     A live or looping source is opened again for ever; a finite one ends the capture, well or with `failed`. At the
     end the channel is closed. ``crashed`` holds an exception that nobody foresaw: a bug, never a camera's fault.
+    A thread that hangs in a call of its source is left behind by `supervise`, and another one goes on.
     """
 
     def __init__(
@@ -84,8 +90,12 @@ class StreamCapture:
         on_state: Callable[[StateChange], None],
         beat: Callable[[], None],
         sleep: Callable[[float], bool] | None = None,
+        abandoned: Abandoned | None = None,
     ) -> None:
-        """``open_source`` builds a source, unopened. ``sleep`` waits and says whether to stop; tests replace it."""
+        """``open_source`` builds a source, unopened. ``sleep`` waits and says whether to stop; tests replace it.
+
+        ``abandoned`` counts the threads left behind, for all streams together.
+        """
         self.options = options
         self.failed: CaptureError | None = None
         self.crashed: BaseException | None = None
@@ -108,7 +118,11 @@ class StreamCapture:
         self._begun = False
         self._next: Target | None = None
         self._turning = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name=f"capture-{options.stream}", daemon=True)
+        self._live = True
+        self._abandoned = abandoned or Abandoned()
+        self._relief = threading.Lock()
+        self._due_s: float | None = None
+        self._thread = self._worker(None)
 
     def start(self) -> None:
         """Begin; call once."""
@@ -135,6 +149,33 @@ class StreamCapture:
         self._on_state, self._beat = (lambda _: None), (lambda: None)
         self._stats = StreamStats(self.options.stream)
 
+    def supervise(self) -> None:
+        """Show the signs of life of a call that may take its time; leave a thread behind that hangs in one.
+
+        To be called a few times per second, by another thread.
+        """
+        with self._relief:
+            if self._due_s is None or self._stop.is_set():
+                return
+            if self._clock.monotonic() < self._due_s:
+                self._beat()
+                return
+            self._relieve()
+
+    def _relieve(self) -> None:
+        """Leave the thread behind that is in a call, and let another one go on."""
+        stream, self._due_s = self.options.stream, None
+        self._abandoned.add(stream)
+        self._stats.abandoned += 1
+        remedy = "with isolation: process, what hangs is ended"
+        hung = CaptureHung("the source hangs in native code and was given up", where=stream, remedy=remedy)
+        log.error("capture hangs", stream=stream, cause=hung.what, abandoned=self._stats.abandoned)
+        self._thread = self._worker(hung)
+        self._thread.start()
+
+    def _worker(self, hung: CaptureHung | None) -> threading.Thread:
+        return threading.Thread(target=self._run, args=(hung,), name=f"capture-{self.options.stream}", daemon=True)
+
     def stop(self) -> None:
         """Ask the thread to end; does not wait."""
         self._stop.set()
@@ -150,55 +191,96 @@ class StreamCapture:
         """Whether the thread has done all it ever will; its channel is closed."""
         return self._done.is_set()
 
-    def _run(self) -> None:
+    def _run(self, hung: CaptureHung | None) -> None:
         reason, cause = "crash", "internal error"
         try:
-            reason, cause = self._capture()
+            reason, cause = self._capture(hung)
         except BaseException as error:  # the border of a thread: the supervisor reads `crashed`
+            if self._left_behind:
+                self._abandoned.remove(self.options.stream)
+                return
             self.crashed = error
             log.error("capture crashed", stream=self.options.stream, exc_info=error)
-        finally:
-            self._channel.close()
-            if (target := self._next) is not None:  # it came too late: nothing will ever be put there
-                target.channel.close()
-            self._connection.stopped(reason, cause, self._clock.monotonic())
-            self._done.set()
+        self._channel.close()
+        if (target := self._next) is not None:  # it came too late: nothing will ever be put there
+            target.channel.close()
+        self._connection.stopped(reason, cause, self._clock.monotonic())
+        self._done.set()
 
-    def _capture(self) -> tuple[str, str]:
-        """Run session after session; return why the stream ended, as label and sentence."""
+    @property
+    def _left_behind(self) -> bool:
+        return threading.current_thread() is not self._thread
+
+    def _capture(self, hung: CaptureHung | None) -> tuple[str, str]:
+        """Run session after session; return why the stream ended, as label and sentence.
+
+        ``hung`` is what the thread before this one is in.
+        """
+        error: CaptureError | None = hung
+        decoded_before = self._stats.decoded
         while not self._stop.is_set():
-            source = self._open_source()
-            decoded_before = self._stats.decoded
-            error = self._session(source)
-            if error is None:
+            if error is not None and (end := self._after(error, progress=self._stats.decoded > decoded_before)):
+                return end
+            self._wait_for_others()
+            if self._stop.is_set():
                 break
-            if not source.live and isinstance(error, EndOfStream):
-                if not self.options.loop:
-                    return error.reason, "the source has been read to its end"
-                if self._stats.decoded > decoded_before:
-                    continue
-            elif not source.live and not self.options.loop:
-                self.failed = error
-                return error.reason, str(error)
-            self._back_off(error)
+            decoded_before = self._stats.decoded
+            source = self._open_source()
+            self._live = source.live
+            error = self._session(source)
         return "stopped", "stopped on request"
+
+    def _after(self, error: CaptureError, *, progress: bool) -> tuple[str, str] | None:
+        """Wait after a session's end as its error asks for; return why the stream ends, if it does."""
+        if not self._live and isinstance(error, EndOfStream):
+            if not self.options.loop:
+                return error.reason, "the source has been read to its end"
+            if progress:
+                return None
+        elif not self._live and not self.options.loop:
+            self.failed = error
+            return error.reason, str(error)
+        self._back_off(error)
+        return None
+
+    def _wait_for_others(self) -> None:
+        """Wait while too many threads hang, and say so."""
+        while (obstacle := self._abandoned.obstacle(self.options.stream)) and not self._stop.is_set():
+            self._stats.cause = obstacle
+            self._hold(_SLICE_S, idle=True)
 
     def _session(self, source: Source) -> CaptureError | None:
         """Read one source from open to its end; return what ended it, None if the stream is to stop."""
         if self._stats.state is not StreamState.LIVE:  # a file that starts anew was never away
             self._connection.connecting(self._clock.monotonic())
+        limits = self.options.limits
         try:
-            source.open()
+            self._call(source.open, limits.open_s)
             self._begin_epoch(source)
             while not self._stop.is_set():
                 self._beat()
                 self._turn(in_hand=0)
-                self._take_all(source.read())
+                self._take_all(self._call(source.read, limits.read_s))
         except CaptureError as error:
             return error
         finally:
-            source.close()
+            if self._left_behind:
+                source.close()
+            else:
+                self._call(source.close, limits.read_s)
         return None
+
+    def _call(self, call: Callable[[], T], limit_s: float) -> T:
+        """Call into native code. Raises `LeftBehind` where it took so long that another thread has gone on."""
+        with self._relief:
+            self._due_s = self._clock.monotonic() + limit_s
+        try:
+            return call()
+        finally:
+            with self._relief:
+                if self._left_behind:
+                    raise LeftBehind
+                self._due_s = None
 
     def _begin_epoch(self, source: Source) -> None:
         if self._begun:

@@ -8,6 +8,6 @@ that decodes what strangers send is not to be believed.
 
 from __future__ import annotations
 
-from streamvision.capture.isolated.source import IsolatedSource
+from streamvision.capture.isolated.source import START_S, IsolatedSource
 
-__all__ = ["IsolatedSource"]
+__all__ = ["START_S", "IsolatedSource"]
