@@ -31,6 +31,8 @@ from streamvision.redact import redact_url
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PRODUCER_TIME: Final = struct.Struct("=q")
 """The first field of libavutil's AVProducerReferenceTime: microseconds since 1970, UTC."""
+_UNDECODABLE: Final = (av.error.InvalidDataError, av.error.ArgumentError, av.error.PermissionError)
+"""How decoders refuse a packet; several say "invalid argument" or "not permitted" of data that is damaged."""
 _BROKEN_IN_A_ROW: Final = 100
 _PICTURELESS_S: Final = 60.0
 """A live stream that sends packets and no picture for this long will not start to: the longest GOPs seen are 20 s."""
@@ -177,7 +179,10 @@ class Demuxer:
         except av.error.FFmpegError as error:
             elapsed_s = self._clock.monotonic() - began_s
             verify = self.medium.options.get("tls_verify") != "0"
-            raise opening_error(error, self.medium.url, elapsed_s, self.medium.open_s, tls_verify=verify) from error
+            found = opening_error(error, self.medium.url, elapsed_s, self.medium.open_s, tls_verify=verify)
+            if isinstance(found, EndOfStream) and not self.medium.live:  # a file that is over is one that was read
+                found = self._fault(BrokenMedia, "it is empty, or ends before its first picture")
+            raise found from error
 
     def _prepare(self, stream: VideoStream) -> None:
         for other in self.container.streams:
@@ -221,7 +226,7 @@ class Demuxer:
             return []
         try:
             frames = packet.decode()
-        except av.error.InvalidDataError as error:
+        except _UNDECODABLE as error:
             self._skip(error, _pts_s(packet), arrival.received_s)
             return []
         except av.error.EOFError:  # it was drained before
