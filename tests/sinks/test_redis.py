@@ -158,7 +158,7 @@ def test_password_and_tls(tmp_path):
         stranger = built("redis", tmp_path, {"url": url, "password": PASSWORD, "tls": own})
         assert failure(stranger, stored(1)).reason == "tls"
         nameless = built("redis", tmp_path, {"url": url, "password": PASSWORD, "tls": {"ca": str(made.ca)}})
-        assert failure(nameless, stored(1)).reason == "tls"
+        assert failure(nameless, stored(1)).reason in ("tls", "connect")  # the alert may come with a reset
         wrong = built("redis", tmp_path, {"url": url, "password": "wrong-horse", "tls": {"verify": False, **own}})
         error = failure(wrong, stored(1), secret="wrong-horse")
         assert (error.reason, error.permanent) == ("auth", False)

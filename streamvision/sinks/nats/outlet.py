@@ -38,7 +38,7 @@ def _worth_telling(record: logging.LogRecord) -> bool:
 logging.getLogger("asyncio").addFilter(_worth_telling)
 
 _SIDE_BY_SIDE = 64
-_CLOSE_S = 2.0
+_CLOSE_S = 5.0
 _HANG_UP_S = 0.5
 # Of the server's errors.json.
 _TOO_LARGE = 10054

@@ -30,7 +30,7 @@ from streamvision.sinks.tls import secret
 
 TAIL = 1024
 """How many entries of a stream's end are searched for a batch whose fate is not known."""
-_CLOSE_S = 2.0
+_CLOSE_S = 5.0
 _REASONS: tuple[tuple[type[RedisError], str], ...] = (
     (OutOfMemoryError, "full"),
     (AuthenticationError, "auth"),
