@@ -51,7 +51,8 @@ def test_damaged_files_give_pictures_or_a_typed_error(tmp_path: Path):
     assert ends["EndOfStream"] > count / 3  # and not everything is lost by it
     settled = rows[PAIRS]
     for row in rows[PAIRS:]:
-        assert (row["threads"], row["fds"]) == (settled["threads"], settled["fds"]), row
+        assert row["threads"] <= settled["threads"] + 1, row  # the watchdog's own may be about to end
+        assert row["fds"] == settled["fds"], row
         assert row["rss"] < settled["rss"] + RSS_SLACK, row
 
 
