@@ -203,7 +203,7 @@ class StoreError(StreamvisionError):
     """The local event store cannot be opened, read or written."""
 
 
-class StoreUnusable(StoreError):
+class StoreUnusable(StoreError):  # noqa: N818
     """Its folder cannot be written at present: rights, a read-only or full disk, one that is not mounted."""
 
 

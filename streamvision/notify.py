@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import socket
 import time
-import time
 from collections.abc import Callable, MutableMapping
 from typing import Self
 
