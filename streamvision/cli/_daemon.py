@@ -72,7 +72,7 @@ def _serve(
     """Serve until the end, or until a store in memory can move to its place: then True, and all begins anew on it."""
     with ExitStack() as stack:
         heartbeats = Heartbeats(clock)
-        store = open_or_stand_in(settings.state_dir / FILE_NAME, clock, metrics=metrics, beat=heartbeats.beat)
+        store = open_or_stand_in(settings.state_dir / FILE_NAME, clock, beat=heartbeats.beat)
         stack.callback(_close, store, clock)
         heartbeats.register(store.STAGE, STORE_ALLOWANCE_S)
         board = StatusBoard(settings, metrics, heartbeats, store, clock)

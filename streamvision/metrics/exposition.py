@@ -56,6 +56,8 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
     "reloads_total": ("counter", "Readings of the configuration while the daemon runs, by result"),
     "config_last_reload_successful": ("gauge", "1 if what runs is what the file said when it was last read"),
     "config_last_reload_success_timestamp_seconds": ("gauge", "When the file was last read and applied, unix time"),
+    "clock_synchronised": ("gauge", "1 while the wall clock follows a time server; absent where nobody can say"),
+    "clock_uncertainty_seconds": ("gauge", "How far the wall clock may be off; a day where nobody has set it"),
     "build_info": ("gauge", "1; the labels say what is running"),
 }
 """Family -> (kind, help), in the order of exposition."""
@@ -245,6 +247,8 @@ class Metrics:
         self.engines: dict[str, EngineStats] = {}
         self.sinks: dict[str, SinkStats] = {}
         self.reloads = ReloadStats()
+        self.clock_synchronised: bool | None = None
+        self.clock_uncertainty_s = 0.0
         self.shard = ""
         """Which share of the streams this process has, like 2/8; empty: all of them."""
         self._registry = _process_registry() if registry is None else registry
@@ -279,6 +283,9 @@ class Metrics:
             series.add(lines)
         self._known = present
         _add_reloads(self.reloads, lines)
+        if self.clock_synchronised is not None:
+            lines["clock_synchronised"].append(f"{PREFIX}clock_synchronised {int(self.clock_synchronised)}")
+            lines["clock_uncertainty_seconds"].append(f"{PREFIX}clock_uncertainty_seconds {self.clock_uncertainty_s}")
         lines["build_info"].append(_build_info(self.shard))
         return "\n".join(line for family, body in lines.items() if body for line in (_head(family), *body)) + "\n"
 

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import structlog
 
 from streamvision.clock import Clock
-from streamvision.errors import StoreError
+from streamvision.errors import StoreError, StoreUnusable
 from streamvision.interfaces import StoredEvent
 
 log = structlog.get_logger()
@@ -55,7 +55,7 @@ def lock_folder(path: Path) -> BinaryIO:
         file = path.with_name(path.name + ".lock").open("ab")
     except OSError as error:
         remedy = "give the service its own state_dir, and the right to write there"
-        raise StoreError(f"cannot be written: {error.strerror}", where=str(path), remedy=remedy) from error
+        raise StoreUnusable(f"cannot be written: {error.strerror}", where=str(path), remedy=remedy) from error
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError as error:
@@ -71,7 +71,7 @@ def open_store(path: Path, clock: Clock) -> sqlite3.Connection:
         return _open_checked(path)
     except sqlite3.OperationalError as error:
         remedy = "check the rights and the free space of state_dir"
-        raise StoreError(f"cannot be opened: {error}", where=str(path), remedy=remedy) from error
+        raise StoreUnusable(f"cannot be opened: {error}", where=str(path), remedy=remedy) from error
     except sqlite3.DatabaseError as error:
         aside = _quarantine(path, clock)
         log.error("the event store was broken; it was moved aside and a new one started",
