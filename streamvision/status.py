@@ -64,6 +64,7 @@ class _StreamReporter:
             tracks={name: count for name, count in dict(stats.tracks_active).items() if count},
             zones=tuple(settings.zones),
             lines=tuple(settings.lines),
+            isolation=settings.isolation,
         )
 
 

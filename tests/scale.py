@@ -1,4 +1,4 @@
-"""How large the tests by faults are: short by default; ``STREAMVISION_TEST_SCALE=full`` is what a release is held to."""
+"""How large the tests by faults are: short by default; ``STREAMVISION_TEST_SCALE=full`` is a release's."""
 
 from __future__ import annotations
 

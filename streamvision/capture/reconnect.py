@@ -16,7 +16,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from streamvision.errors import AuthFailed, CaptureError, TimedOut
+from streamvision.errors import AuthFailed, CaptureError, DecoderLost, TimedOut
 from streamvision.types import StreamState
 
 
@@ -104,6 +104,8 @@ class Connection:
         stalled = self.state is StreamState.LIVE and isinstance(error, TimedOut)
         self._go(StreamState.STALLED if stalled else StreamState.BACKING_OFF, error.reason, str(error), now_s)
         self._attempt += 1
+        if self._attempt == 1 and isinstance(error, DecoderLost):  # the camera is there: only our own process was lost
+            return self._backoff.least_s
         return self._backoff.wait_s(self._attempt - 1, now_s - lost_s, self._rng)
 
     def stopped(self, reason: str, cause: str, now_s: float) -> None:

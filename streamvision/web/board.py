@@ -122,6 +122,8 @@ class StreamStatus:
     tracks: Mapping[str, int] = field(default_factory=dict)
     zones: Sequence[str] = ()
     lines: Sequence[str] = ()
+    isolation: str = "thread"
+    """Where it is read and decoded: in a thread of the daemon, or in a process of its own."""
 
     def as_json(self) -> dict[str, Any]:
         """Return the stream as the API tells it."""
@@ -137,6 +139,7 @@ class StreamStatus:
             "frame_age_s": None if self.frame_age_s is None else round(self.frame_age_s, 3),
             "counts": self.counts.as_json(),
             "model": self.model,
+            "isolation": self.isolation,
             "tracks": dict(self.tracks),
             "zones": list(self.zones),
             "lines": list(self.lines),

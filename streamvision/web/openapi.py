@@ -60,6 +60,7 @@ _SCHEMAS: dict[str, _Schema] = {
         frame_age_s={"type": ["number", "null"], "description": "age of the newest analysed picture, in seconds"},
         counts=_ref("Counts"),
         model=_TEXT,
+        isolation={"enum": ["thread", "process"], "description": "where it is read and decoded"},
         tracks=_map(_COUNT),
         zones=_list(_TEXT),
         lines=_list(_TEXT),

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamvision.capture.reconnect import Backoff, Connection, StateChange
-from streamvision.errors import AuthFailed, CaptureError, ConnectError, EndOfStream, TimedOut
+from streamvision.errors import AuthFailed, CaptureError, ConnectError, DecoderLost, EndOfStream, TimedOut
 from streamvision.types import StreamState as S
 
 ALLOWED = {
@@ -135,3 +135,13 @@ def test_only_allowed_steps_each_told_once(script: list[tuple[bool, float, Captu
         assert change.new in ALLOWED[change.old]
     assert all(a.new is b.old for a, b in itertools.pairwise(changes))
     assert link.state is S.STOPPED
+
+
+def test_a_lost_decoder_is_replaced_at_once_and_then_with_patience() -> None:
+    link, _ = connection()
+    link.connecting(0.0)
+    link.live(1.0)
+    least_s = Backoff().least_s
+    assert link.failed(DecoderLost("signal 11"), 20.0) == least_s
+    again = [link.failed(DecoderLost("signal 11"), 21.0 + number) for number in range(20)]
+    assert max(again) > 10 * least_s

@@ -280,10 +280,11 @@ def test_state_dir_needs_no_secrets(tmp_path):
 @pytest.mark.parametrize("listen", ["0.0.0.0:80", "'[::]:80'", "192.0.2.1:80", "example.org:80"])
 def test_other_machines_need_tokens(tmp_path, listen):
     assert "so it needs tokens" in problems(tmp_path, stream(f"server: {{listen: {listen}}}\n"))[0][2]
-    tokens = "tokens: {admin: ${CAM_USER}, read: ${CAM_PASSWORD}}"
-    found = load_text(tmp_path, stream(f"server: {{listen: {listen}, {tokens}}}\n"))
+    tokens = {"ADMIN": "an admin's long token", "READ": "a reader's long token"}
+    named = "tokens: {admin: ${ADMIN}, read: ${READ}}"
+    found = load_text(tmp_path, stream(f"server: {{listen: {listen}, {named}}}\n"), env={**SECRETS, **tokens})
     assert found.server.tokens.read is not None
-    assert found.server.tokens.read.get_secret_value() == SECRETS["CAM_PASSWORD"]
+    assert found.server.tokens.read.get_secret_value() == tokens["READ"]
 
 
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "localhost:80", "'[::1]:80'", "127.8.8.8:80"])
