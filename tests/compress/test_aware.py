@@ -16,6 +16,7 @@ from torch import nn  # noqa: E402
 
 from streamvision.compress import aware, package  # noqa: E402
 from streamvision.compress.fake import FakeConv2d, FakeLinear  # noqa: E402
+from streamvision.compress.fold import fold  # noqa: E402
 from streamvision.engine import manifest  # noqa: E402
 from streamvision.engine.backends.openvino import shared_core  # noqa: E402
 from streamvision.engine.build import Builder, Order, Workshop, build_engine  # noqa: E402
@@ -205,6 +206,21 @@ def test_what_openvino_computes_wrong_stays_in_float32(tmp_path: Path) -> None:
     compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     found = compiled([view.numpy()])[compiled.output(0)]
     assert np.abs(found - wanted).max() <= 2 * np.abs(wanted).max() / 127
+
+
+def test_an_output_without_numbers_is_no_obstacle() -> None:
+    """A network for objects and label maps that was trained without label maps gives an empty tensor for them."""
+
+    class Without(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 2, 1))
+
+        def forward(self, x: Any) -> Any:
+            found = self.one(x)
+            return found, found[:, :0]
+
+    assert fold(Without(), torch.rand(1, 3, SIDE, SIDE)) == 1
 
 
 # learning
