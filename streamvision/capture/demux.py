@@ -21,6 +21,7 @@ from av.stream import Discard, Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from streamvision.capture.allowed import MAX_PIXELS
 from streamvision.capture.faults import capture_error, hide_credentials, opening_error, reading_error, timed_out
 from streamvision.capture.picture import DecodedPicture
 from streamvision.clock import Clock
@@ -37,6 +38,7 @@ _BROKEN_IN_A_ROW: Final = 100
 _PICTURELESS_S: Final = 60.0
 """A live stream that sends packets and no picture for this long will not start to: the longest GOPs seen are 20 s."""
 _HEAL_S: Final = 20.0
+_NO_LISTS: Final = "a list that refers to other files or addresses (HLS, concat, SDP) is not followed from a file"
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,6 +182,8 @@ class Demuxer:
             elapsed_s = self._clock.monotonic() - began_s
             verify = self.medium.options.get("tls_verify") != "0"
             found = opening_error(error, self.medium.url, elapsed_s, self.medium.open_s, tls_verify=verify)
+            if isinstance(error, av.error.ArgumentError) and "format_whitelist" in self.medium.options:
+                found = self._fault(UnsupportedMedia, "its format is not read here", _NO_LISTS)
             if isinstance(found, EndOfStream) and not self.medium.live:  # a file that is over is one that was read
                 found = self._fault(BrokenMedia, "it is empty, or ends before its first picture")
             raise found from error
@@ -190,6 +194,7 @@ class Demuxer:
                 other.discard = Discard.all
         stream.codec_context.thread_count = 1
         stream.codec_context.copy_opaque = True
+        stream.codec_context.options = {**stream.codec_context.options, "max_pixels": str(MAX_PIXELS)}
 
     def _next_packet(self) -> tuple[Packet[VideoStream] | None, Arrival]:
         """Wait for a packet; None where it is broken, or where the stream is over."""
@@ -263,7 +268,7 @@ class Demuxer:
         self._progress.broken += 1
         if self._progress.broken >= _BROKEN_IN_A_ROW:
             what = f"{self._progress.broken} packets in a row could not be decoded"
-            self._end(self._fault(BrokenMedia, what, "the video is damaged or encrypted"), error)
+            self._end(self._undecodable(what, "the video is damaged or encrypted"), error)
 
     def _watch(self, delivered: bool, now_s: float) -> None:
         if delivered:
@@ -276,7 +281,14 @@ class Demuxer:
             return self._fault(EndOfStream, "the server ended the stream")
         if self._progress.delivered:
             return self._fault(EndOfStream, "the file is done")
-        return self._fault(BrokenMedia, "it ends without a single picture")
+        return self._undecodable("it ends without a single picture")
+
+    def _undecodable(self, what: str, remedy: str | None = None) -> CaptureError:
+        if self.stream.codec_context.width:
+            return self._fault(BrokenMedia, what, remedy)
+        # FFmpeg forgets a size that is above the limit, so one that was never stated looks the same.
+        why = f"its pictures state no size, or one above {MAX_PIXELS / 1e6:.0f} million pixels"
+        return self._fault(UnsupportedMedia, why, "scale it down where it comes from")
 
     def _fault(self, kind: type[CaptureError], what: str, remedy: str | None = None) -> CaptureError:
         return kind(what, where=redact_url(self.medium.url), remedy=remedy)

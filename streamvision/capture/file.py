@@ -11,6 +11,7 @@ from typing import ClassVar, Final, Literal
 from av.container import InputContainer
 from pydantic import BaseModel, ConfigDict
 
+from streamvision.capture.allowed import LOCAL_FILE
 from streamvision.capture.demux import Demuxer, Medium
 from streamvision.clock import Clock
 from streamvision.config.sources import local_path
@@ -41,14 +42,13 @@ class FileSource:
         self.options = options
         self.path = Path(local_path(url)).absolute()
         self.started_at: datetime | None = None
-        # "file:" and the whitelist keep a name like "concat:..." and a playlist's references away from FFmpeg's
-        # protocols, so that a file can open nothing but local files.
+        # "file:" keeps a name like "concat:..." away from FFmpeg's protocols.
         medium = Medium(
             url=f"file:{self.path}",
             open_s=_PATIENCE_S,
             read_s=_PATIENCE_S,
             live=False,
-            options={"protocol_whitelist": "file"},
+            options=LOCAL_FILE,
         )
         self._demuxer = Demuxer(medium, clock)
 

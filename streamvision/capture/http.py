@@ -10,14 +10,13 @@ from pydantic import BaseModel, ConfigDict
 
 from streamvision import __version__
 from streamvision.capture.address import check_network_url
+from streamvision.capture.allowed import WEB
 from streamvision.capture.demux import Demuxer, Medium
 from streamvision.capture.faults import tls_options
 from streamvision.clock import Clock
 from streamvision.interfaces import SourcePicture
 from streamvision.units import PositiveSeconds
 
-_PROTOCOLS: Final = "http,https,tls,tcp,crypto,httpproxy"
-"""What a playlist may refer to: never a file of this machine."""
 _TIMELESS: Final = frozenset({"mpjpeg", "mjpeg", "jpeg_pipe"})
 """Formats without times of their own; FFmpeg pretends that they run at 25 pictures per second."""
 
@@ -48,7 +47,7 @@ class HttpSource:
             read_s=options.read_timeout,
             live=True,
             options={
-                "protocol_whitelist": _PROTOCOLS,
+                **WEB,
                 "user_agent": f"streamvision/{__version__}",
                 "fpsprobesize": "0",
                 "analyzeduration": "500000",

@@ -14,10 +14,12 @@ import numpy as np
 import structlog
 from pydantic import BaseModel, ConfigDict, Field
 
+from streamvision.capture.allowed import MAX_PIXELS
 from streamvision.capture.picture import ArrayPicture
 from streamvision.clock import Clock
 from streamvision.config.sources import local_path
 from streamvision.errors import EndOfStream, SourceNotFound
+from streamvision.header import read_header, tiff_wh
 from streamvision.interfaces import SourcePicture
 from streamvision.types import UInt8
 
@@ -92,12 +94,20 @@ def find_pictures(place: str) -> tuple[Path, ...]:
 
 
 def read_picture(path: Path) -> UInt8 | None:
-    """Return a picture file as (h,w,3) RGB, upright; None if it cannot be read or decoded."""
+    """Return a picture file as (h,w,3) RGB, upright; None if it cannot be read or decoded, or is absurdly large."""
+    if _claimed_pixels(path) > MAX_PIXELS:  # asked before a decoder believes it: the memory would be gone
+        return None
     try:
         bgr = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_COLOR)
     except (OSError, cv2.error):
         return None
     return None if bgr is None else np.asarray(cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB))
+
+
+def _claimed_pixels(path: Path) -> int:
+    header = read_header(path)
+    width, height = header.size_wh if header else tiff_wh(path) or (0, 0)
+    return width * height
 
 
 def _natural(path: Path) -> tuple[tuple[int, str], ...]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+from streamvision.capture.allowed import LABEL_FILE
 from streamvision.errors import BrokenMedia, UnsupportedMedia
 from streamvision.types import UInt8
 
@@ -17,7 +18,7 @@ def read_labels(path: Path) -> UInt8:
     Raises `BrokenMedia` for a file that cannot be read, `UnsupportedMedia` for a picture that holds no indices.
     """
     try:
-        with av.open(str(path)) as container:
+        with av.open(f"file:{path}", options=dict(LABEL_FILE)) as container:
             picture = next(iter(container.decode(video=0)))
     except (av.FFmpegError, StopIteration, IndexError) as error:
         raise BrokenMedia(f"cannot be read as a picture: {error}", where=str(path)) from error

@@ -9,6 +9,7 @@ import av.error
 from pydantic import BaseModel, ConfigDict
 
 from streamvision.capture.address import check_network_url
+from streamvision.capture.allowed import CAMERA
 from streamvision.capture.demux import Demuxer, Medium
 from streamvision.capture.faults import refuses_transport, tls_options
 from streamvision.clock import Clock
@@ -107,6 +108,7 @@ class RtspSource:
             format="rtsp",
             options={
                 "rtsp_transport": transport,
+                **CAMERA,
                 **_LOW_LATENCY,
                 **udp,
                 **tls_options(self._options.tls_verify),

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 import streamvision.dataset.findings as kinds
 from streamvision.dataset.findings import Kind
-from streamvision.dataset.header import Header, read_header
+from streamvision.header import Header, read_header
 from streamvision.dataset.pixels import MAX_PIXELS
 from streamvision.dataset.values import Example
 from streamvision.types import UInt8

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from streamvision.capture.labels import read_labels
-from streamvision.dataset.header import Header, read_header
+from streamvision.header import Header, read_header
 from streamvision.dataset.values import UNLABELLED, Dataset, Example
 from streamvision.errors import BrokenMedia
 from streamvision.types import UInt8

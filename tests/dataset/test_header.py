@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from streamvision.dataset import rgb
-from streamvision.dataset.header import read_header
+from streamvision.header import read_header
 from streamvision.errors import BrokenMedia
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import streamvision.dataset.findings as kinds
 from streamvision.dataset.findings import Findings
 from streamvision.dataset.formats.files import PICTURES, pictures_in
-from streamvision.dataset.header import read_header
+from streamvision.header import read_header
 from streamvision.dataset.options import DataOptions
 from streamvision.dataset.values import Dataset, Example
 

@@ -15,7 +15,7 @@ import streamvision.dataset.findings as kinds
 from streamvision.dataset.findings import Findings
 from streamvision.dataset.formats.files import inside, pictures_in, read_text
 from streamvision.dataset.formats.known_labels import KNOWN
-from streamvision.dataset.header import read_header
+from streamvision.header import read_header
 from streamvision.dataset.options import DataOptions
 from streamvision.dataset.values import UNKNOWN, UNLABELLED, Dataset, Example
 from streamvision.errors import UsageError

@@ -14,6 +14,8 @@ _SIZES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _ALONE = frozenset(range(0xD0, 0xD9)) | {0x01}
 _ORIENTATION = 0x0112
 _MAX_SEGMENTS = 4096
+_BYTE_ORDERS = {b"II": "<", b"MM": ">"}
+_TIFF_MAGIC, _WIDTH, _HEIGHT, _SHORT, _MAX_ENTRIES = 42, 256, 257, 3, 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,30 @@ def read_header(path: Path) -> Header | None:
         return _png(start) or _bmp(start) or _webp(start)
     except struct.error:
         return None
+
+
+def tiff_wh(path: Path) -> tuple[int, int] | None:
+    """Return the width and height that a TIFF file (TIFF 6.0, not BigTIFF) states for its first picture, else None."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+            order = _BYTE_ORDERS.get(start[:2])
+            if order is None or struct.unpack_from(f"{order}H", start, 2)[0] != _TIFF_MAGIC:
+                return None
+            file.seek(struct.unpack_from(f"{order}I", start, 4)[0])
+            return _tiff_entries(file.read(2 + 12 * _MAX_ENTRIES), order)
+    except (OSError, struct.error):
+        return None
+
+
+def _tiff_entries(directory: bytes, order: str) -> tuple[int, int] | None:
+    found = {}
+    count = min(struct.unpack_from(f"{order}H", directory)[0], _MAX_ENTRIES)
+    for place in range(2, 2 + 12 * count, 12):
+        tag, kind = struct.unpack_from(f"{order}HH", directory, place)
+        if tag in (_WIDTH, _HEIGHT):
+            found[tag] = struct.unpack_from(f"{order}{'H' if kind == _SHORT else 'I'}", directory, place + 8)[0]
+    return (found[_WIDTH], found[_HEIGHT]) if len(found) == 2 else None
 
 
 def _png(start: bytes) -> Header | None:
@@ -114,7 +140,7 @@ def _segment(file: BinaryIO) -> tuple[int, bytes] | None:
 
 
 def _orientation(tiff: bytes) -> int:
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    order = _BYTE_ORDERS.get(tiff[:2])
     if order is None:
         return 1
     try:
