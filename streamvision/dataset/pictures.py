@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 
 import streamvision.dataset.findings as kinds
 from streamvision.dataset.findings import Kind
-from streamvision.header import Header, read_header
 from streamvision.dataset.pixels import MAX_PIXELS
 from streamvision.dataset.values import Example
+from streamvision.header import Header, read_header
 from streamvision.types import UInt8
 
 _MAX_BYTES = 256 << 20

@@ -8,9 +8,9 @@ import cv2
 import numpy as np
 
 from streamvision.capture.labels import read_labels
-from streamvision.header import Header, read_header
 from streamvision.dataset.values import UNLABELLED, Dataset, Example
 from streamvision.errors import BrokenMedia
+from streamvision.header import Header, read_header
 from streamvision.types import UInt8
 
 MAX_PIXELS = 200_000_000

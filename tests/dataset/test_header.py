@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from streamvision.dataset import rgb
-from streamvision.header import read_header
 from streamvision.errors import BrokenMedia
+from streamvision.header import read_header
 
 
 def with_orientation(file: Path, orientation: int) -> None:

@@ -18,11 +18,11 @@ import streamvision.dataset.findings as kinds
 from streamvision.dataset.boxes import sound
 from streamvision.dataset.findings import Findings
 from streamvision.dataset.formats.files import inside, read_json
-from streamvision.header import read_header
 from streamvision.dataset.options import DataOptions
 from streamvision.dataset.outlines import runs_problem
 from streamvision.dataset.values import Dataset, Example, Objects, Outline
 from streamvision.errors import UsageError
+from streamvision.header import read_header
 
 _START_BYTES = 1 << 16
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import streamvision.dataset.findings as kinds
 from streamvision.dataset.findings import Findings
 from streamvision.dataset.formats.files import PICTURES, pictures_in
-from streamvision.header import read_header
 from streamvision.dataset.options import DataOptions
 from streamvision.dataset.values import Dataset, Example
+from streamvision.header import read_header
 
 _SPLITS = ("train", "training", "val", "valid", "validation", "test")
 

@@ -15,10 +15,10 @@ import streamvision.dataset.findings as kinds
 from streamvision.dataset.findings import Findings
 from streamvision.dataset.formats.files import inside, pictures_in, read_text
 from streamvision.dataset.formats.known_labels import KNOWN
-from streamvision.header import read_header
 from streamvision.dataset.options import DataOptions
 from streamvision.dataset.values import UNKNOWN, UNLABELLED, Dataset, Example
 from streamvision.errors import UsageError
+from streamvision.header import read_header
 
 _MASKS = ("masks", "annotations", "labels")
 _NAME_FILES = ("classes.txt", "labels.txt", "names.txt")

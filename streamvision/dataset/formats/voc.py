@@ -18,10 +18,10 @@ from streamvision.dataset.boxes import sound
 from streamvision.dataset.findings import Findings
 from streamvision.dataset.formats.files import PICTURES, inside, read_text
 from streamvision.dataset.formats.known_labels import KNOWN
-from streamvision.header import read_header
 from streamvision.dataset.options import DataOptions
 from streamvision.dataset.values import Dataset, Example, Objects
 from streamvision.errors import UsageError
+from streamvision.header import read_header
 
 CLASSES = KNOWN["voc"].names[1:]
 """The twenty of PASCAL VOC, in its order."""

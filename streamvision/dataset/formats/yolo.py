@@ -17,10 +17,10 @@ from streamvision.config.document import MAX_BYTES, read_document
 from streamvision.dataset.boxes import sound
 from streamvision.dataset.findings import Findings
 from streamvision.dataset.formats.files import inside, pictures_in, read_bytes, read_text
-from streamvision.header import read_header
 from streamvision.dataset.options import DataOptions
 from streamvision.dataset.values import Dataset, Example, Objects, Outline
 from streamvision.errors import UsageError
+from streamvision.header import read_header
 from streamvision.types import Float32
 
 _YAML = (".yaml", ".yml")
