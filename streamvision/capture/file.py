@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import stat
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -60,15 +61,18 @@ class FileSource:
     def open(self) -> None:
         """Open the file. Raises a `CaptureError`."""
         where = str(self.path)
-        if not self.path.exists():
-            raise SourceNotFound("there is no such file", where=where, remedy="check the path")
-        if self.path.is_dir():
-            raise UnsupportedMedia("it is a folder, not a video", where=where)
         try:
-            self.path.open("rb").close()
+            kind = self.path.stat().st_mode
+            if stat.S_ISREG(kind):  # to open a pipe would wait for its other end
+                self.path.open("rb").close()
         except PermissionError as error:
             remedy = "give the user of this process read access"
             raise SourceNotFound("it may not be read", where=where, remedy=remedy) from error
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            raise SourceNotFound("there is no such file", where=where, remedy="check the path") from error
+        if not stat.S_ISREG(kind):
+            what = "a folder, not a video" if stat.S_ISDIR(kind) else "no regular file"
+            raise UnsupportedMedia(f"it is {what}", where=where)
         self._demuxer.open()
         self.started_at = _start(self._demuxer.container, self.path)
 

@@ -59,7 +59,11 @@ class ImageFolderSource:
 
     def open(self) -> None:
         """List the pictures. Raises `SourceNotFound` if there are none."""
-        self.paths = find_pictures(self._place)
+        try:
+            self.paths = find_pictures(self._place)
+        except (OSError, ValueError) as error:  # ValueError: a name that no file can have
+            why = getattr(error, "strerror", None) or str(error)
+            raise SourceNotFound(f"it cannot be looked into: {why}", where=self._place) from error
         self._next = 0
         if not self.paths:
             kinds = ", ".join(sorted(SUFFIXES))

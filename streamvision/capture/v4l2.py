@@ -57,7 +57,7 @@ class V4l2Source:
     def open(self) -> None:
         """Open the device. Raises a `CaptureError`."""
         where = str(self.device)
-        if not self.device.exists():
+        if not os.path.exists(self.device):
             raise SourceNotFound("there is no such device", where=where, remedy="list them: ls /dev/video*")
         if not stat.S_ISCHR(self.device.stat().st_mode):
             raise UnsupportedMedia("it is not a device", where=where, remedy="name one like /dev/video0")

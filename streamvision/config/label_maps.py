@@ -31,7 +31,7 @@ def lint_label_maps(
     """Note maps and classes that rules of the types ``readers`` name, but the model does not have (None: unknown)."""
     for index, rule in _rules(stream):
         place = (*path, "rules", index)
-        if maps is None or rule.get("type") not in readers:
+        if maps is None or str(rule.get("type")) not in readers:
             continue
         if not maps:
             remedy = "choose a model for semantic segmentation"

@@ -42,7 +42,7 @@ def lint_stream(
     rules = stream.get("rules")
     for index, rule in enumerate(rules if isinstance(rules, list) else ()):
         if isinstance(rule, dict):
-            own = None if rule.get("type") in map_readers else labels
+            own = None if str(rule.get("type")) in map_readers else labels
             _lint_rule(document, stream, rule, (*path, "rules", index), own)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path as FilePath
 from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 
 from streamvision import plugins
 from streamvision.config.asides import asides_of, explain_of
@@ -229,7 +229,10 @@ class _Loader:
         manifest = entry.get("manifest") if isinstance(entry, dict) else None
         if not isinstance(manifest, str) or not manifest or "\0" in manifest:
             return ModelSettings()
-        return ModelSettings(manifest=self._manifest(manifest))
+        try:
+            return ModelSettings(manifest=self._manifest(manifest))
+        except ValidationError:  # a text that is no Unicode
+            return ModelSettings()
 
     def _labels(self, name: str, model: ModelSettings) -> Collection[str] | None:
         try:

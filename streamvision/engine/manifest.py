@@ -7,6 +7,7 @@ A manifest is a YAML file, in ``engines/`` or anywhere else. Pixels become netwo
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -312,7 +313,8 @@ def _parse(path: Path) -> CommentedMap:
         raise ManifestError(f"not valid YAML: {error.problem}", where=place) from error
     except RecursionError as error:
         raise ManifestError("the file is nested too deeply", where=str(path), remedy=_SMALL) from error
-    except (YAMLError, OSError, ValueError) as error:  # a text that is no UTF-8 is a ValueError too
+    except (YAMLError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        # A text that is no UTF-8 is a ValueError; the parser itself trips over directives and odd nodes.
         raise ManifestError(f"cannot be read: {error}", where=str(path)) from error
     if not isinstance(document, CommentedMap):
         raise ManifestError("a manifest is a mapping of keys to values", where=f"{path}:1:1")
@@ -346,8 +348,11 @@ def _shared_labels(name: str, manifest: Path) -> list[str]:
         )
     for folder in (manifest.parent, manifest.parent / "labels", shipped("engines") / "labels"):
         path = folder / f"{name}.txt"
-        if path.is_file():
-            return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        if os.path.isfile(path):
+            try:
+                return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+            except (OSError, ValueError) as error:
+                raise ManifestError(f"cannot be read as a label list: {error}", where=str(path)) from error
     raise ManifestError(
         f"there is no label list called {name!r}",
         where=str(manifest),

@@ -51,14 +51,24 @@ class StdoutSink:
 
 
 def readable(text: str, *, coloured: bool = False) -> str:
-    """Return a CloudEvent as a line for people: local time, stream, rule, what, who, and what was measured."""
-    event = json.loads(text)
+    """Return a CloudEvent as a line for people: local time, stream, rule, what, who, and what was measured.
+
+    One that is not what it should be (a store that somebody else has written to) is shown as it stands.
+    """
+    try:
+        return _line(json.loads(text), coloured=coloured)
+    except (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError):
+        return _printable(text)
+
+
+def _line(event: dict[str, Any], *, coloured: bool) -> str:
     data: dict[str, Any] = event["data"]
     what = event["type"].removeprefix("streamvision.")
     when = datetime.fromisoformat(event["time"]).astimezone().isoformat(" ", "milliseconds")
-    parts = [when[:23], f"{event['subject']:<20}", _painted(f"{what:<12}", data["phase"], coloured=coloured)]
+    subject = _printable(event["subject"])
+    parts = [when[:23], f"{subject:<20}", _painted(f"{_printable(what):<12}", data["phase"], coloured=coloured)]
     if track := data.get("track"):
-        parts.append(f"{track['class']} #{track['id']} {track['score'] or 0:.2f}")
+        parts.append(f"{_printable(track['class'])} #{track['id']} {track['score'] or 0:.2f}")
     details = {key: value for key, value in data.items() if key not in _ENVELOPE} | data["evidence"]
     parts += [f"{key}={_short(value)}" for key, value in details.items()]
     return "  ".join(parts)
@@ -69,4 +79,9 @@ def _painted(text: str, phase: str, *, coloured: bool) -> str:
 
 
 def _short(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    return f"{value:g}" if isinstance(value, float) else _printable(str(value))
+
+
+def _printable(text: str) -> str:
+    """Return a text without what would command the terminal: a class may have any name."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)

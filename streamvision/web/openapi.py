@@ -100,7 +100,8 @@ _FILTERS = [
     _parameter("type", "query", _TEXT, "only types that begin with this, for example zone or streamvision.zone.start"),
 ]
 _AFTER = _parameter("after", "query", _COUNT, "a position: events after it, oldest first")
-_TOKEN = _parameter("token", "query", _TEXT, "a token, for elements that cannot send the Authorization header")
+_TOKEN: _Schema = {}
+"""Among the parameters of what elements of a page ask for, which cannot send the Authorization header."""
 
 
 def _picture(width: int) -> list[_Schema]:
@@ -124,6 +125,21 @@ def _error(text: str) -> _Schema:
     return _json(text, _ref("Error"))
 
 
+_SECURITY: _Schema = {
+    "bearer": {
+        "type": "http", "scheme": "bearer",
+        "description": "the token `read` may look, `admin` may also change; none is asked for where none is configured",
+    },
+    "token": {"type": "apiKey", "in": "query", "name": "token", "description": "for <img> and EventSource"},
+}  # fmt: skip
+_OVERSIZED = {
+    "413": _error("the body is too large"),
+    "414": _error("the URL is too long"),
+    "429": _error("too many requests, or too many wrong tokens; the header Retry-After says when to come again"),
+    "431": _error("the headers are too many, or too large"),
+}
+
+
 def _get(
     name: str,
     summary: str,
@@ -134,10 +150,14 @@ def _get(
     **rest: _Schema,
 ) -> _Schema:
     """Return a path with its one operation; ``rest`` are further answers as ``on_503=...``."""
-    answers = {"200": ok} | {status.removeprefix("on_"): answer for status, answer in rest.items()}
+    answers = _OVERSIZED | {"200": ok} | {status.removeprefix("on_"): answer for status, answer in rest.items()}
     if not free:
-        answers["401"] = _error("a token is configured and was not given")
-    operation = {"operationId": name, "summary": summary, "parameters": parameters or [], "responses": answers}
+        answers["401"] = _error("a token is configured and was not given, or is wrong")
+        answers.setdefault("403", _error("without tokens: the host name is another one than this machine's"))
+    given = [one for one in parameters or [] if one is not _TOKEN]
+    operation = {"operationId": name, "summary": summary, "parameters": given, "responses": answers}
+    if _TOKEN in (parameters or []):
+        operation["security"] = [{"bearer": []}, {"token": []}]
     return {"get": operation | ({"security": []} if free else {})}
 
 
@@ -193,7 +213,9 @@ def _paths() -> dict[str, _Schema]:
             on_404=_error("nothing was read from a file"),
             on_409=_json("it failed; what ran before runs again", _ref("Reload")),
             on_422=_json("the file has problems; nothing was changed", _ref("Reload")),
-            on_403=_error("a page of another site asks"), on_415=_error("the content type is not application/json"),
+            on_403=_error("the token may only look, or a page of another site asks"),
+            on_415=_error("the content type is not application/json"),
+            on_500=_json("it failed, and so did going back; a restart is needed", _ref("Reload")),
             on_503=_json("the daemon is going down", _ref("Reload")),
         ),
         "/live/{stream}": _get(
@@ -217,6 +239,6 @@ def document() -> dict[str, Any]:
         "paths": _paths(),
         "components": {
             "schemas": _SCHEMAS,
-            "securitySchemes": {"bearer": {"type": "http", "scheme": "bearer"}},
+            "securitySchemes": _SECURITY,
         },
     }

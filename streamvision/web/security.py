@@ -192,7 +192,8 @@ def _token_of(scope: Scope) -> str:
 
 def _from_element(path: str) -> bool:
     """Return whether a browser asks for this path from an element that cannot send headers: images, EventSource."""
-    return path.startswith("/live/") or path.endswith("/snapshot.jpg") or path == "/api/v1/events/stream"
+    pictures = ("/snapshot.jpg", "/explanation.jpg")
+    return path.startswith("/live/") or path.endswith(pictures) or path == "/api/v1/events/stream"
 
 
 def _token_in_query(scope: Scope) -> str:
