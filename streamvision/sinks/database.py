@@ -167,10 +167,7 @@ class EventLog:
         rows = self._rows(
             f"SELECT {_COLUMNS} FROM events WHERE {where} ORDER BY position {order} LIMIT ?", (*values, limit)
         )
-        return [
-            StoredEvent(row[0], row[1], row[2], row[3], datetime.fromtimestamp(row[4] / 1_000_000, UTC), row[5])
-            for row in rows
-        ]
+        return [self._event(row) for row in rows]
 
     def last_position(self) -> int:
         """Return the newest position, 0 for a store that never held an event."""
@@ -188,6 +185,16 @@ class EventLog:
                 return self._connection.execute(statement, values).fetchall()
         except sqlite3.Error as error:
             raise StoreError(f"cannot be read: {error}", where=str(self._path)) from error
+
+    def _event(self, row: Sequence[Any]) -> StoredEvent:
+        """Return a row as an event; SQLite keeps whatever somebody else has written into a column."""
+        position, event_id, stream, kind, time_us, text = row
+        try:
+            if all(isinstance(each, str) for each in (event_id, stream, kind, text)):
+                return StoredEvent(position, event_id, stream, kind, datetime.fromtimestamp(time_us / 1e6, UTC), text)
+        except (TypeError, ValueError, OverflowError, OSError):
+            pass  # no time, or one beyond any calendar
+        raise StoreError(f"the event at position {position} is damaged", where=str(self._path))
 
     def _open(self) -> sqlite3.Connection:
         if not self._path.is_file():
