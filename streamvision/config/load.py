@@ -15,7 +15,7 @@ from streamvision.config.asides import asides_of, explain_of
 from streamvision.config.document import MAX_BYTES, Document, Path, read_document
 from streamvision.config.label_maps import Maps, lint_label_maps, map_readers
 from streamvision.config.lint import lint_seconds, lint_stream
-from streamvision.config.secrets import Expander
+from streamvision.config.secrets import Expander, written_secrets
 from streamvision.config.server import judge_server
 from streamvision.config.settings import (
     ModelSettings,
@@ -152,7 +152,7 @@ class _Loader:
             state_dir=state_dir, server=server, models=models, streams=tuple(streams), sinks=tuple(sinks),
             explain=explain, collect=collect,
         )  # fmt: skip
-        settings._secrets = frozenset(self._document.secrets)
+        settings._secrets = frozenset(self._document.secrets) | frozenset(written_secrets(settings))
         return settings
 
     def _server(self, given: Any) -> ServerSettings:

@@ -4,16 +4,44 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path as FilePath
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
+
+from pydantic import BaseModel, SecretStr
 
 from streamvision.config.document import Document, Path
 
 _PLACEHOLDER = re.compile(r"\$\$\{|\$\{(?P<name>[^}]*)\}?")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _USERINFO = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://(?P<userinfo>[^/?#]*)@")
+
+
+def written_secrets(value: Any) -> Iterator[str]:
+    """Yield what is secret in a section although it was written into the file: secret options, passwords in URLs."""
+    if isinstance(value, SecretStr):
+        text = value.get_secret_value()
+        yield from (text, *_passwords(text))
+    elif isinstance(value, str):
+        yield from _passwords(value)
+    elif isinstance(value, BaseModel):
+        for _, inner in value:
+            yield from written_secrets(inner)
+    elif isinstance(value, Mapping):
+        for inner in value.values():
+            yield from written_secrets(inner)
+    elif isinstance(value, tuple | list):
+        for inner in value:
+            yield from written_secrets(inner)
+
+
+def _passwords(text: str) -> Iterator[str]:
+    """Yield the password of a URL as it stands there, and as it is meant."""
+    userinfo = _USERINFO.match(text)
+    password = userinfo["userinfo"].partition(":")[2] if userinfo else ""
+    if password:
+        yield from {password, unquote(password)}
 
 
 class Expander:
