@@ -23,7 +23,7 @@ import streamvision
 ROOT = Path(streamvision.__file__).parent
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "types", "geometry", "masks", "clock", "units", "redact", "resources", "files", "header"}),
+    frozenset({"errors", "types", "geometry", "masks", "clock", "units", "redact", "resources", "files", "header", "paths"}),
     frozenset(
         {"interfaces", "channel", "config", "plugins", "metrics", "health", "draw", "notify", "journal", "timesync"}
     ),
@@ -71,6 +71,7 @@ LIBRARIES: dict[str, set[str]] = {
     "ruamel": {"config", "dataset", "engine", "explain", "export", "train", "compress"},
     "pydantic": {
         "config",
+        "paths",
         "units",
         "capture",
         "engine",

@@ -11,6 +11,9 @@ from streamvision.geometry import line_problem, polygon_problem
 
 Points = list[tuple[float, float]]
 
+MAX_STREAMS = 1024
+"""Of one configuration; a thread and a connection are kept for each."""
+
 
 _SHAPES: tuple[tuple[str, int, Callable[[Points], str | None]], ...] = (
     ("zones", 3, polygon_problem),
@@ -18,6 +21,14 @@ _SHAPES: tuple[tuple[str, int, Callable[[Points], str | None]], ...] = (
     ("lines", 2, line_problem),
 )
 _REFERENCES = (("zone", "zones"), ("line", "lines"))
+
+
+def bounded(document: Document, streams: list[Any]) -> list[Any]:
+    """Return the streams, not more than can be served; note where there are."""
+    if len(streams) > MAX_STREAMS:
+        remedy = "run several processes, each with a configuration of its own"
+        document.problem(("streams",), f"there are more than {MAX_STREAMS} streams", remedy)
+    return streams[:MAX_STREAMS]
 
 
 def lint_stream(

@@ -14,7 +14,7 @@ from streamvision import plugins
 from streamvision.config.asides import asides_of, explain_of
 from streamvision.config.document import MAX_BYTES, Document, Path, read_document
 from streamvision.config.label_maps import Maps, lint_label_maps, map_readers
-from streamvision.config.lint import lint_seconds, lint_stream
+from streamvision.config.lint import bounded, lint_seconds, lint_stream
 from streamvision.config.secrets import Expander, written_secrets
 from streamvision.config.server import judge_server
 from streamvision.config.settings import (
@@ -217,7 +217,7 @@ class _Loader:
             self._document.problem(("streams",), "there are no streams to watch", remedy)
         labels = {name: self._labels(name, model) for name, model in models.items()}
         streams = []
-        for index, entry in enumerate(self._list(data.get("streams"), ("streams",))):
+        for index, entry in enumerate(bounded(self._document, self._list(data.get("streams"), ("streams",)))):
             stream = self._stream(entry, ("streams", index), models, labels)
             if stream is not None:
                 streams.append(stream)

@@ -23,6 +23,7 @@ from pydantic import (
 )
 
 from streamvision.errors import UsageError
+from streamvision.paths import InnerPath
 from streamvision.redact import redact_url, redact_values
 from streamvision.units import Seconds
 
@@ -282,7 +283,7 @@ class ExplainSettings(Strict):
 class CollectSettings(Strict):
     """Which pictures are collected for training, with what the network saw in them, as a COCO data set."""
 
-    folder: Annotated[str, Field(min_length=1)] = "collected"
+    folder: InnerPath = "collected"
     """Where, in state_dir."""
     streams: tuple[Name, ...] = ()
     """From which streams; empty: all."""

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from streamvision.errors import SinkError
 from streamvision.interfaces import SinkContext, StoredEvent
+from streamvision.paths import InnerPath
 
 log = structlog.get_logger()
 
@@ -25,7 +26,7 @@ class JsonlOptions(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    path: Annotated[str, Field(min_length=1, description="the file; a relative path lies in state_dir")]
+    path: Annotated[InnerPath, Field(description="the file; a relative path lies in state_dir")]
 
 
 class JsonlSink:

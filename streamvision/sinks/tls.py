@@ -5,14 +5,13 @@ from __future__ import annotations
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import SecretStr, model_validator
 
 from streamvision.config.settings import Strict
 from streamvision.errors import SinkError
-
-_File = Annotated[str, Field(min_length=1)]
+from streamvision.paths import InnerPath
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,11 +26,11 @@ class TlsPaths:
 class TlsOptions(Strict):
     """How a connection is encrypted, and who is believed; relative paths lie in state_dir."""
 
-    ca: _File | None = None
+    ca: InnerPath | None = None
     """PEM file with the authorities that are believed; None: the system's."""
-    certificate: _File | None = None
+    certificate: InnerPath | None = None
     """PEM file with the certificate that this side shows, where the server asks for one."""
-    key: _File | None = None
+    key: InnerPath | None = None
     """PEM file with its private key; None: it is in the certificate's file."""
     key_password: SecretStr | None = None
     """What the private key is encrypted with."""

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator, model_validator
 
 from streamvision.config.settings import Strict
+from streamvision.paths import InnerPath
 from streamvision.sinks.encryption import demand_encryption
 from streamvision.sinks.naming import checked
 from streamvision.sinks.tls import TlsOptions
@@ -50,7 +51,7 @@ class NatsOptions(Strict):
     """The user's password, as ${NAME}."""
     token: SecretStr | None = None
     """A token instead, as ${NAME}."""
-    credentials: Annotated[str, Field(min_length=1)] | None = None
+    credentials: InnerPath | None = None
     """A .creds file instead (JWT and NKey; needs the package nkeys); a relative path lies in state_dir."""
     tls: TlsOptions | None = None
     """Encrypt; {} believes the system's authorities."""
