@@ -22,6 +22,9 @@ MAX_BYTES = 1 << 20
 MAX_NODES = 50_000
 MAX_DEPTH = 40
 
+PARSER_SLIPS = (RecursionError, ValueError, LookupError, TypeError, AttributeError, AssertionError)
+"""What ruamel.yaml raises besides its own errors: for depth, odd directives, impossible dates, no UTF-8."""
+
 Path = tuple[str | int, ...]
 
 # In YAML, {a: ${B}} is a mistake: a brace ends the text. People write it nevertheless, so the braces of
@@ -104,8 +107,8 @@ def _compose(document: Document, text: str) -> Node | None:
         )
     except YAMLError as error:
         document.problem((), f"this is not YAML: {str(error).splitlines()[0]}")
-    except (RecursionError, ValueError):
-        document.problem((), "this cannot be read as YAML: too deeply nested, or a broken number in a directive")
+    except PARSER_SLIPS:
+        document.problem((), "this cannot be read as YAML: too deeply nested, or a directive (%) that nobody knows")
     else:
         return node
     return None

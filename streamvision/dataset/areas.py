@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from streamvision.config.document import PARSER_SLIPS
 from streamvision.dataset.values import UNLABELLED
 from streamvision.errors import UsageError
 from streamvision.types import Float32, UInt8
@@ -74,7 +75,7 @@ def read_areas(path: Path) -> Areas:
         if path.stat().st_size > _MAX_BYTES:
             raise UsageError("is too large for a file of areas", where=str(path))
         document: Any = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, YAMLError) as error:
+    except (OSError, YAMLError, *PARSER_SLIPS) as error:
         raise UsageError(f"cannot be read: {error}", where=str(path)) from error
     if not isinstance(document, dict) or not document:
         raise UsageError("a file of areas maps the names of label maps to their areas", where=str(path))

@@ -19,6 +19,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from streamvision import plugins
+from streamvision.config.document import PARSER_SLIPS
 from streamvision.engine.folders import user_folders
 from streamvision.errors import ManifestError, Problem
 from streamvision.resources import shipped
@@ -313,8 +314,7 @@ def _parse(path: Path) -> CommentedMap:
         raise ManifestError(f"not valid YAML: {error.problem}", where=place) from error
     except RecursionError as error:
         raise ManifestError("the file is nested too deeply", where=str(path), remedy=_SMALL) from error
-    except (YAMLError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
-        # A text that is no UTF-8 is a ValueError; the parser itself trips over directives and odd nodes.
+    except (YAMLError, OSError, *PARSER_SLIPS) as error:
         raise ManifestError(f"cannot be read: {error}", where=str(path)) from error
     if not isinstance(document, CommentedMap):
         raise ManifestError("a manifest is a mapping of keys to values", where=f"{path}:1:1")

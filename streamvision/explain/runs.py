@@ -9,6 +9,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from streamvision.config.document import PARSER_SLIPS
 from streamvision.errors import MissingError, UsageError
 from streamvision.explain.saliency import Saliency
 
@@ -65,6 +66,6 @@ def _of_folder(folder: Path) -> Trained:
     try:
         recipe = YAML(typ="safe").load((folder / _RECIPE).read_text(encoding="utf-8"))
         network = recipe["network"]
-    except (YAMLError, OSError, UnicodeDecodeError, KeyError, TypeError) as error:
+    except (YAMLError, OSError, *PARSER_SLIPS) as error:
         raise UsageError(f"cannot be read as a recipe: {error}", where=str(folder / _RECIPE)) from error
     return Trained(str(network), folder / _WEIGHTS, manifests[0])

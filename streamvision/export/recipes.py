@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from streamvision.config.document import PARSER_SLIPS
 from streamvision.engine.manifest import Task
 from streamvision.errors import ManifestError, UsageError
 from streamvision.resources import shipped
@@ -79,7 +80,7 @@ def read(path: Path) -> Recipe:
         first = error.errors()[0]
         where = ".".join(map(str, first["loc"]))
         raise ManifestError(f"{where}: {first['msg']}", where=str(path)) from error
-    except (YAMLError, OSError, UnicodeDecodeError) as error:
+    except (YAMLError, OSError, *PARSER_SLIPS) as error:
         raise ManifestError(f"cannot be read: {error}", where=str(path)) from error
     if recipe.name != path.stem:
         raise ManifestError(f"the recipe calls itself {recipe.name!r}", where=str(path))

@@ -109,6 +109,15 @@ def test_mutated_structures_of_configurations(tmp_path: Path, configurations: di
             raise AssertionError(f"{case}: {path.read_bytes()!r}") from error
 
 
+@pytest.mark.parametrize(
+    "text", [b"%YAML 9.9\n---\na: 1\n", b"%YAML 1.999999999999\n---\n", b"%TAG ! !\n---\n!x a\n", b"%X\n"]
+)
+def test_directives_that_trip_the_parser(tmp_path: Path, text: bytes):
+    for read in (read_configuration, read_manifest):
+        (tmp_path / "a.yaml").write_bytes(text)
+        read(tmp_path / "a.yaml")
+
+
 TREES = st.recursive(
     st.sampled_from(VALUES) | st.integers() | st.floats() | st.text(max_size=20),
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
