@@ -121,7 +121,7 @@ def explore(path: str, method: str, mode: str, base: str, headers: dict[str, str
     seen: Counter[int] = Counter()
 
     @settings(
-        max_examples=scaled(15, 700), deadline=None, database=None, phases=[Phase.generate],
+        max_examples=scaled(10, 700), deadline=None, database=None, phases=[Phase.generate],
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     @given(cases_of(path, method, MODES[mode]))
@@ -179,7 +179,7 @@ def test_bytes_that_are_no_requests(open_api: str):
     """A connection is answered properly or closed; the server goes on, and says nothing of its inside."""
     port = urlsplit(open_api).port
     seen: Counter[int] = Counter()
-    for number in range(scaled(150, 10_000)):
+    for number in range(scaled(100, 10_000)):
         rng = random.Random(number)
         data = mutated_bytes(rng.choice((REQUEST, POST)), rng)
         with socket.create_connection(("127.0.0.1", port), timeout=60) as line:

@@ -22,7 +22,7 @@ from streamvision.track.motchallenge import read_detections
 from tests.safety.nonsense import VALUES, as_json, assert_orderly, mutated_bytes, mutated_tree, outcome, spread
 from tests.scale import scaled
 
-CASES = scaled(150, 10_000)
+CASES = scaled(100, 10_000)
 RICH = b"""
 state_dir: ./var
 server:
