@@ -23,7 +23,9 @@ import streamvision
 ROOT = Path(streamvision.__file__).parent
 
 LAYERS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "types", "geometry", "masks", "clock", "units", "redact", "resources", "files", "header", "paths"}),
+    frozenset(
+        {"errors", "types", "geometry", "masks", "clock", "units", "redact", "resources", "files", "header", "paths"}
+    ),
     frozenset(
         {"interfaces", "channel", "config", "plugins", "metrics", "health", "draw", "notify", "journal", "timesync"}
     ),

@@ -16,7 +16,7 @@ MAX_STREAMS: Final = 64
 """Tracks of one container; FFmpeg keeps a parser and buffers for each."""
 
 # Containers and elementary streams that hold their own pictures and refer to nothing else. Not among them: concat,
-# hls, dash, sdp, rtsp, image2 (its name is a pattern), lavfi and other devices.
+# hls, dash, sdp, rtsp, lavfi and other devices.
 _CONTAINERS: Final = (
     "mov,matroska,webm,avi,mpegts,mpeg,mpegvideo,m4v,mxf,gxf,asf,flv,live_flv,nut,ogg,wtv,rm,dv,ivf,obu,av1,h261,h263,"
     "h264,hevc,vvc,vc1,dirac,cavsvideo,mjpeg,mjpeg_2000,mpjpeg,smjpeg,yuv4mpegpipe,gif,apng,swf,nsv,dhav,"
@@ -26,7 +26,13 @@ _LABEL_PICTURES: Final = "png_pipe,bmp_pipe,tiff_pipe,gif_pipe,webp_pipe,pgm_pip
 
 _BOUNDS: Final = {"max_pixels": str(MAX_PIXELS), "max_streams": str(MAX_STREAMS)}
 
-LOCAL_FILE: Final = {"protocol_whitelist": "file", "format_whitelist": _CONTAINERS, **_BOUNDS}
+LOCAL_FILE: Final = {
+    "protocol_whitelist": "file",
+    # One picture is read by image2, which by default takes the file's name for a pattern of many names.
+    "format_whitelist": f"{_CONTAINERS},image2",
+    "pattern_type": "none",
+    **_BOUNDS,
+}
 """A file is itself alone: it can name neither another file nor the network."""
 WEB: Final = {
     # crypto decrypts HLS segments (AES-128) that come over the other ones.

@@ -228,3 +228,13 @@ def test_every_format_on_the_lists_is_known_to_ffmpeg():
     for options in (allowed.LOCAL_FILE, allowed.WEB, allowed.LABEL_FILE):
         for name in options["format_whitelist"].split(","):
             assert av.ContainerFormat(name, "r").is_input, name
+
+
+def test_one_picture_is_read_as_itself_and_never_as_a_pattern(tmp_path: Path):
+    cv2.imwrite(str(tmp_path / "a1.jpg"), np.full((20, 30, 3), 200, np.uint8))
+    cv2.imwrite(str(tmp_path / "a%d.jpg"), np.full((40, 60, 3), 50, np.uint8))
+    for name, size_wh in (("a1.jpg", (30, 20)), ("a%d.jpg", (60, 40))):
+        source = FileSource(str(tmp_path / name), FileSource.Options(), SystemClock())
+        source.open()
+        assert [each.picture.size_wh for each in source.read()] == [size_wh]
+        source.close()
