@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import streamvision.dataset.findings as kinds
@@ -11,12 +10,15 @@ from streamvision.dataset.findings import Findings
 SLACK_PX = 1.5
 """So far a box may reach over the border: tools round. It is clipped."""
 TINY_PX = 2.0
+FAR_PX = 1e9
+"""Where no picture reaches; a number beyond it, infinite ones and those that are none, is a slip."""
 
 
 def sound(xyxy: Sequence[object], size_wh: tuple[int, int], where: object, findings: Findings) -> list[float] | None:
     """Return a box clipped to its picture; None, and a finding, for one that cannot be used."""
-    numbers = [float(one) for one in xyxy if isinstance(one, int | float) and not isinstance(one, bool)]
-    if len(numbers) != 4 or not all(map(math.isfinite, numbers)):
+    given = [one for one in xyxy if isinstance(one, int | float) and not isinstance(one, bool)]
+    numbers = [float(one) for one in given if -FAR_PX < one < FAR_PX]
+    if len(numbers) != 4:
         findings.add(kinds.BAD_NUMBER, where, f"the box is {list(xyxy)}")
         return None
     x1, y1, x2, y2 = numbers

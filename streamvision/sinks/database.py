@@ -94,6 +94,9 @@ def _open_checked(path: Path) -> sqlite3.Connection:
         if verdict != "ok":
             raise sqlite3.DatabaseError(verdict)
         _lay_out(connection)
+    except UnicodeDecodeError as error:  # damage in the middle of a name, which SQLite quotes in its error
+        connection.close()
+        raise sqlite3.DatabaseError("its layout is damaged") from error
     except BaseException:
         connection.close()
         raise
@@ -183,7 +186,7 @@ class EventLog:
         try:
             with self._lock:
                 return self._connection.execute(statement, values).fetchall()
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise StoreError(f"cannot be read: {error}", where=str(self._path)) from error
 
     def _event(self, row: Sequence[Any]) -> StoredEvent:
@@ -208,7 +211,10 @@ class EventLog:
             # where nobody writes, the main file alone is the truth.
             if self._path.with_name(self._path.name + "-wal").exists():
                 raise StoreError("cannot be read", where=str(self._path), remedy="ask for read access") from None
-            return self._connect(f"{uri}?mode=ro&immutable=1")
+            try:
+                return self._connect(f"{uri}?mode=ro&immutable=1")
+            except sqlite3.OperationalError as error:
+                raise StoreError(f"cannot be read: {error}", where=str(self._path)) from error
 
     def _connect(self, uri: str) -> sqlite3.Connection:
         connection = sqlite3.connect(uri, uri=True, isolation_level=None, check_same_thread=False, timeout=5)
@@ -217,7 +223,7 @@ class EventLog:
         except sqlite3.OperationalError:
             connection.close()
             raise
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             connection.close()
             raise StoreError(f"cannot be read: {error}", where=str(self._path)) from error
         return connection

@@ -21,6 +21,7 @@ from streamvision.types import Detections, Float32, Tracks
 
 _FIELDS = ("frame", "id", "left", "top", "width", "height", "score")
 _HIGHEST_CUT = 0.5
+_FAR = 1e9
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +90,8 @@ def _parse(line: str, where: str) -> list[float]:
 def _judge(values: list[float], where: str) -> None:
     if not all(math.isfinite(value) for value in values):
         raise UsageError("a value is not finite", where=where, remedy="remove the line")
+    if not all(abs(value) < _FAR for value in values):
+        raise UsageError("a value is beyond any picture", where=where, remedy="remove the line")
     if values[0] < 1 or values[0] != int(values[0]):
         raise UsageError(f"frame is {values[0]:g}", where=where, remedy="frames are whole and count from 1")
     if values[4] <= 0 or values[5] <= 0:

@@ -12,7 +12,8 @@ import pytest
 from streamvision.clock import SystemClock
 from streamvision.config import load_settings
 from streamvision.config.lint import MAX_STREAMS
-from streamvision.errors import ConfigError
+from streamvision.errors import ConfigError, StoreError
+from streamvision.sinks.database import EventLog
 from streamvision.sinks.store import EventStore
 from tests.sinks.samples import event
 
@@ -137,3 +138,24 @@ def test_a_damaged_main_file_is_put_aside_or_right(tmp_path: Path, store: Path, 
     aside = [path for path in tmp_path.iterdir() if ".broken-" in path.name]
     assert found[-1] == event(999).id
     assert len(found) == 41 or (aside and bytes(body) in [path.read_bytes() for path in aside])
+
+
+def test_a_layout_that_is_no_text_is_put_aside_and_told(tmp_path: Path, store: Path):
+    """SQLite quotes the damaged words in its error, which Python cannot decode: that is no traceback either."""
+    shutil.copytree(store, tmp_path, dirs_exist_ok=True)
+    with sqlite3.connect(tmp_path / "events.db") as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+    body = (tmp_path / "events.db").read_bytes().replace(b"CREATE TABLE events(", b"CREATE T\xf9BLE \xf9vents(")
+    (tmp_path / "events.db").write_bytes(body)
+    with pytest.raises(StoreError, match="cannot be read"):
+        EventLog(tmp_path / "events.db")
+    assert opened(tmp_path) == [event(999).id]
+    assert any(path.read_bytes() == body for path in tmp_path.iterdir() if ".broken-" in path.name)
+
+
+def test_a_file_without_events_is_told(tmp_path: Path):
+    sqlite3.connect(tmp_path / "events.db").close()
+    (tmp_path / "events.db").touch()
+    with pytest.raises(StoreError, match="cannot be read: no such table"):
+        EventLog(tmp_path / "events.db")

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 import streamvision.dataset.findings as kinds
-from streamvision.dataset.boxes import sound
+from streamvision.dataset.boxes import FAR_PX, sound
 from streamvision.dataset.findings import Findings
 from streamvision.dataset.formats.files import inside, read_json
 from streamvision.dataset.options import DataOptions
@@ -267,7 +267,7 @@ def _polygon_problem(polygon: object) -> str | None:
         return "a polygon is a list of numbers x1, y1, x2, y2, ..."
     if len(polygon) < 6 or len(polygon) % 2:
         return f"a polygon of {len(polygon) / 2:g} points"
-    return None if np.isfinite(polygon).all() else "a polygon whose numbers are not finite"
+    return None if all(-FAR_PX < one < FAR_PX for one in polygon) else "a polygon whose numbers are not finite"
 
 
 def _is_id(value: object) -> bool:
