@@ -87,14 +87,17 @@ def area(outline: Outline, size_wh: tuple[int, int]) -> float:
 
 def runs_problem(outline: Mapping[str, object], size_wh: tuple[int, int]) -> str | None:
     """Say why COCO's run lengths cannot be a mask of a picture of that size; None if they can."""
-    if list(outline.get("size", ())) != [size_wh[1], size_wh[0]]:  # type: ignore[call-overload]
-        return f"its size is {outline.get('size')!r}, not [height, width] of the picture"
+    size, pixels = outline.get("size"), size_wh[0] * size_wh[1]
+    if not isinstance(size, list | tuple) or list(size) != [size_wh[1], size_wh[0]]:
+        return f"its size is {size!r}, not [height, width] of the picture"
     try:
         counts = _counts(outline)
-    except ValueError as error:
+    except (ValueError, OverflowError) as error:
         return str(error)
-    if (counts < 0).any() or counts.sum() != size_wh[0] * size_wh[1]:
-        return f"its run lengths add up to {int(counts.sum())}, not to the {size_wh[0] * size_wh[1]} pixels"
+    if (counts < 0).any() or (counts > pixels).any():  # their sum might have wrapped around
+        return f"its run lengths cannot add up to the {pixels} pixels: one is negative, or more than all of them"
+    if counts.sum() != pixels:
+        return f"its run lengths add up to {int(counts.sum())}, not to the {pixels} pixels"
     return None
 
 

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from streamvision.config import load_settings
+from streamvision.dataset.outlines import runs_problem
 from streamvision.engine.manifest import labels_of, load, maps_of
 from streamvision.errors import ConfigError, DataError, ManifestError, StreamvisionError
 from streamvision.resources import shipped
@@ -228,6 +229,13 @@ def test_mutated_labels(tmp_path: Path):
         except Exception as error:
             raise AssertionError(f"{case}: {mutant!r}") from error
         assert_orderly(result, (0, 1, 2, 3), f"{case}: {mutant!r}")
+
+
+@pytest.mark.parametrize(
+    "runs", [{"counts": [2**62] * 4 + [3072]}, {"counts": [10**30]}, {"counts": [3072], "size": 5}]
+)
+def test_run_lengths_that_wrap_around(runs: dict[str, Any]):
+    assert runs_problem({"size": [48, 64], **runs}, (64, 48)) is not None
 
 
 @pytest.fixture(scope="module")

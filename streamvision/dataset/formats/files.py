@@ -65,10 +65,19 @@ def inside(root: Path, name: str) -> Path | None:
 
     Symbolic links are followed: who made the folder may keep its pictures elsewhere.
     """
-    if "\0" in name or os.path.isabs(name):
+    if "\0" in name or os.path.isabs(name) or not _encodable(name):
         return None
     path = os.path.normpath(name)
     return None if path.split(os.sep)[0] in ("..", ".") else root / path
+
+
+def _encodable(name: str) -> bool:
+    """Whether a file can be called so: JSON can hold half a character."""
+    try:
+        os.fsencode(name)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def pictures_in(folder: Path) -> list[Path]:
