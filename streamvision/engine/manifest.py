@@ -21,6 +21,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from streamvision import plugins
 from streamvision.config.document import PARSER_SLIPS
 from streamvision.engine.folders import user_folders
+from streamvision.engine.tangles import refuse_tangles
 from streamvision.errors import ManifestError, Problem
 from streamvision.resources import shipped
 from streamvision.types import Colour, Fit, InputSpec
@@ -307,7 +308,9 @@ def _parse(path: Path) -> CommentedMap:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ManifestError(f"the file is larger than {_MAX_BYTES >> 20} MiB", where=str(path), remedy=_SMALL)
-        document = YAML(typ="rt").load(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        refuse_tangles(text, path, _MAX_DEPTH)
+        document = YAML(typ="rt").load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
