@@ -310,7 +310,9 @@ def _parse(path: Path) -> CommentedMap:
             raise ManifestError(f"the file is larger than {_MAX_BYTES >> 20} MiB", where=str(path), remedy=_SMALL)
         text = path.read_text(encoding="utf-8")
         refuse_tangles(text, path, _MAX_DEPTH)
-        document = YAML(typ="rt").load(text)
+        yaml = YAML(typ="rt")
+        yaml.composer.warn_double_anchors = False
+        document = yaml.load(text)
     except MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
