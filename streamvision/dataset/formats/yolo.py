@@ -188,9 +188,10 @@ def _row(line: str, where: str, size_wh: tuple[int, int], classes: int, findings
     if numbers[0] != int(numbers[0]) or not 0 <= numbers[0] < classes:
         findings.add(kinds.UNKNOWN_CLASS, where, f"there is no class {words[0]}, only 0 to {classes - 1}")
         return None
-    outline = _outline(numbers[1:], size_wh) if len(numbers) != 5 else None
     xyxy = sound(_box(numbers[1:], size_wh), size_wh, where, findings)
-    return None if xyxy is None else (int(numbers[0]), xyxy, outline)
+    if xyxy is None:  # before the outline is made of numbers that may be beyond float32
+        return None
+    return int(numbers[0]), xyxy, _outline(numbers[1:], size_wh) if len(numbers) != 5 else None
 
 
 def _box(numbers: Sequence[float], size_wh: tuple[int, int]) -> list[float]:
