@@ -65,8 +65,16 @@ def test_hostile_yaml(path: Path, text: str):
 
 @pytest.mark.parametrize(
     "text",
-    [bomb(20, 10), "a: &a [*a]\n", "[" * 3000, "? " * 45 + "1", "? &a {b: 1}\n: 1\n? *a\n: 2\n", "a: 1\na: 2\n"],
-    ids=["aliases", "itself", "depth", "keys of keys", "alias as key", "twice"],
+    [
+        bomb(20, 10),
+        "a: &a [*a]\n",
+        "[" * 3000,
+        "? " * 45 + "1",
+        "? &a {b: 1}\n: 1\n? *a\n: 2\n",
+        "a: 1\na: 2\n",
+        "a: &b 1\nc: &b 2\n",
+    ],
+    ids=["aliases", "itself", "depth", "keys of keys", "alias as key", "twice", "anchors"],
 )
 def test_what_hurts_a_reader_is_refused(path: Path, text: str):
     assert judge(path, text.encode()) is not None
