@@ -21,7 +21,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from streamvision import plugins
 from streamvision.config.document import PARSER_SLIPS
 from streamvision.engine.folders import user_folders
-from streamvision.engine.tangles import refuse_tangles
+from streamvision.engine.tangles import untangled
 from streamvision.errors import ManifestError, Problem
 from streamvision.resources import shipped
 from streamvision.types import Colour, Fit, InputSpec
@@ -308,11 +308,9 @@ def _parse(path: Path) -> CommentedMap:
     try:
         if path.stat().st_size > _MAX_BYTES:
             raise ManifestError(f"the file is larger than {_MAX_BYTES >> 20} MiB", where=str(path), remedy=_SMALL)
-        text = path.read_text(encoding="utf-8")
-        refuse_tangles(text, path, _MAX_DEPTH)
         yaml = YAML(typ="rt")
         yaml.composer.warn_double_anchors = False
-        document = yaml.load(text)
+        document = yaml.load(untangled(path.read_text(encoding="utf-8"), path, _MAX_DEPTH))
     except MarkedYAMLError as error:
         mark = error.problem_mark
         place = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)

@@ -10,8 +10,8 @@ from ruamel.yaml.events import CollectionEndEvent, CollectionStartEvent, Event, 
 from streamvision.errors import ManifestError
 
 
-def refuse_tangles(text: str, path: Path, max_depth: int) -> None:
-    """Raise `ManifestError` where a text nests deeper than ``max_depth``, or has keys that hold keys.
+def untangled(text: str, path: Path, max_depth: int) -> str:
+    """Return a text as it is. Raises `ManifestError` where it nests too deeply, or has keys that hold keys.
 
     Those are read twice at every level: forty of them, in eighty characters, would never come to an end.
     Raises whatever ruamel.yaml does for a text that is no YAML.
@@ -28,6 +28,7 @@ def refuse_tangles(text: str, path: Path, max_depth: int) -> None:
                 key_next[-1] = not key_next[-1]
             if starts:
                 key_next.append(True if isinstance(event, MappingStartEvent) else None)
+    return text
 
 
 def _refusal(event: Event, path: Path) -> ManifestError:
