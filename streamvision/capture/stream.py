@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import structlog
 
 from streamvision.capture.gate import MotionGate
-from streamvision.capture.hangs import Abandoned, CallLimits, LeftBehind
-from streamvision.capture.masks import MaskedPicture, Polygon, PrivacyMasks
+from streamvision.capture.hangs import Abandoned, LeftBehind
+from streamvision.capture.masks import MaskedPicture, PrivacyMasks
+from streamvision.capture.orders import CaptureOptions, Target
 from streamvision.capture.pacing import Pacer, TargetRate
 from streamvision.capture.reconnect import Connection, StateChange
 from streamvision.channel import Channel, Closed
@@ -26,7 +27,7 @@ from streamvision.clock import Clock, MediaTimeline, Stamp
 from streamvision.errors import BrokenMedia, CaptureError, CaptureHung, EndOfStream
 from streamvision.interfaces import ScalablePicture, Source, SourcePicture
 from streamvision.metrics import StreamStats
-from streamvision.types import Frame, FrameInfo, InputSpec, StreamState
+from streamvision.types import Frame, FrameInfo, StreamState
 
 __all__ = ["CaptureOptions", "StateChange", "StreamCapture", "Target"]
 
@@ -40,34 +41,6 @@ HANDOVER_S = 10.0
 _PEEK_S = 0.002
 _SLICE_S = 0.25
 """The longest wait without a sign of life or a look at the stop flag."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Target:
-    """Where a stream's pictures go: prepared for ``input``, into ``channel``; ``turn`` is called in between."""
-
-    input: InputSpec
-    channel: Channel[Frame]
-    turn: Callable[[], None]
-
-
-@dataclass(frozen=True, slots=True)
-class CaptureOptions:
-    """What is wanted of one stream.
-
-    ``fps``: pictures analysed per media second at most, None for all. ``loop`` and ``pace`` matter to files only:
-    start again at the end; run like a live camera or as fast as possible. ``masks``: polygons in 0-1 to hide.
-    ``limits``: when a call of the source counts as hung.
-    """
-
-    stream: str
-    input: InputSpec
-    fps: float | None = None
-    loop: bool = False
-    pace: Literal["realtime", "fast"] = "fast"
-    motion_gate: bool = False
-    masks: Mapping[str, Polygon] = field(default_factory=dict)
-    limits: CallLimits = field(default_factory=CallLimits)
 
 
 class StreamCapture:

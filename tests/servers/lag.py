@@ -9,6 +9,8 @@ import threading
 import time
 from collections import deque
 
+from tests.servers.process import ServerProcess
+
 
 class Lag:
     """Forwards connections to a port of the loopback; with ``delay_s`` above 0, answers come that much later."""
@@ -92,3 +94,35 @@ class Lag:
             with contextlib.suppress(KeyError, ValueError):
                 self._selector.unregister(side)
             side.close()
+
+
+class LaggedProcess:
+    """The part of a receiver that is the same for every server that is one process, reached through a `Lag`."""
+
+    slow_s = 0.2
+
+    def __init__(self, process: ServerProcess, lag: Lag) -> None:
+        self._process = process
+        self._lag = lag
+
+    def start(self) -> None:
+        self._process.start()
+
+    def stop(self) -> None:
+        self._process.stop()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def freeze(self) -> None:
+        self._process.freeze()
+
+    def thaw(self) -> None:
+        self._process.thaw()
+
+    def slow(self, on: bool) -> None:
+        self._lag.delay_s = self.slow_s if on else 0.0
+
+    def close(self) -> None:
+        self._lag.close()
+        self._process.kill()

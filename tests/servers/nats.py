@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.delivery.receivers import Arrival, Fault
 from tests.harness import free_port
-from tests.servers.lag import Lag
+from tests.servers.lag import Lag, LaggedProcess
 from tests.servers.process import ServerProcess, listening, program
 
 T = TypeVar("T")
@@ -64,40 +64,23 @@ async def read(jetstream: Any, stream: str, after: int) -> list[Any]:
     return found
 
 
-class NatsReceiver:
+class NatsReceiver(LaggedProcess):
     """NATS as the delivery tests break it."""
 
     faults: Sequence[Fault] = ("kill", "freeze", "slow", "reject")
+    slow_s = 0.05  # each event waits for its own confirmation
     once = True  # within two minutes, which no fault here lasts
 
     def __init__(self, folder: Path) -> None:
         pytest.importorskip("nats")
         self._server = NatsServer(Path(tempfile.mkdtemp(dir=folder)))
-        self._lag = Lag(self._server.port)
+        super().__init__(self._server.process, Lag(self._server.port))
         self._arrived: list[Arrival] = []
         self._last = 0
 
     def options(self) -> str:
         make = f"make_stream: {{name: {STREAM}, duplicates: 10m}}"
         return f"type: nats, servers: ['nats://127.0.0.1:{self._lag.port}'], {make}, timeout: 10s"
-
-    def start(self) -> None:
-        self._server.process.start()
-
-    def stop(self) -> None:
-        self._server.process.stop()
-
-    def kill(self) -> None:
-        self._server.process.kill()
-
-    def freeze(self) -> None:
-        self._server.process.freeze()
-
-    def thaw(self) -> None:
-        self._server.process.thaw()
-
-    def slow(self, on: bool) -> None:
-        self._lag.delay_s = 0.05 if on else 0.0  # each event waits for its own confirmation
 
     def reject(self, on: bool) -> None:
         """The stream's limit of messages is what it has, and it refuses new ones."""
@@ -123,7 +106,3 @@ class NatsReceiver:
             self._last = message.metadata.sequence.stream
             self._arrived.append((message.headers["Nats-Msg-Id"], message.subject.split(".")[1]))
         return list(self._arrived)
-
-    def close(self) -> None:
-        self._lag.close()
-        self._server.process.kill()

@@ -15,7 +15,7 @@ import pytest
 
 from tests.e2e.delivery.receivers import Arrival, Fault
 from tests.harness import free_port
-from tests.servers.lag import Lag
+from tests.servers.lag import Lag, LaggedProcess
 from tests.servers.process import ServerProcess, program
 
 USER = "postgres"
@@ -99,7 +99,7 @@ class PostgresqlServer:
         return True
 
 
-class PostgresqlReceiver:
+class PostgresqlReceiver(LaggedProcess):
     """PostgreSQL as the delivery tests break it."""
 
     faults: Sequence[Fault] = ("kill", "freeze", "slow", "reject")
@@ -108,29 +108,14 @@ class PostgresqlReceiver:
     def __init__(self, folder: Path) -> None:
         del folder
         self._server = PostgresqlServer()
-        self._lag = Lag(self._server.port)
+        super().__init__(self._server.process, Lag(self._server.port))
 
     def options(self) -> str:
         login = f"database: {DATABASE}, username: {USER}, password: {PASSWORD}"
         return f"type: postgresql, port: {self._lag.port}, {login}, connect_timeout: 3s, timeout: 3s"
 
-    def start(self) -> None:
-        self._server.process.start()
-
     def stop(self) -> None:
         self._server.process.stop(signal.SIGINT)
-
-    def kill(self) -> None:
-        self._server.process.kill()
-
-    def freeze(self) -> None:
-        self._server.process.freeze()
-
-    def thaw(self) -> None:
-        self._server.process.thaw()
-
-    def slow(self, on: bool) -> None:
-        self._lag.delay_s = 0.2 if on else 0.0
 
     def reject(self, on: bool) -> None:
         """Every transaction is read-only, also those of sessions that are open."""

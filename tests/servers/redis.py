@@ -11,7 +11,7 @@ import pytest
 
 from tests.e2e.delivery.receivers import Arrival, Fault
 from tests.harness import free_port
-from tests.servers.lag import Lag
+from tests.servers.lag import Lag, LaggedProcess
 from tests.servers.process import ServerProcess, listening, program
 
 KEY = "events"
@@ -49,7 +49,7 @@ class RedisServer:
         return True
 
 
-class RedisReceiver:
+class RedisReceiver(LaggedProcess):
     """Redis as the delivery tests break it."""
 
     faults: Sequence[Fault] = ("kill", "freeze", "slow", "reject")
@@ -59,30 +59,12 @@ class RedisReceiver:
     def __init__(self, folder: Path) -> None:
         pytest.importorskip("redis")
         self._server = RedisServer(Path(tempfile.mkdtemp(dir=folder)))
-        self._lag = Lag(self._server.port)
+        super().__init__(self._server.process, Lag(self._server.port))
         self._arrived: list[Arrival] = []
         self._last = "-"
 
     def options(self) -> str:
         return f"type: redis, url: 'redis://127.0.0.1:{self._lag.port}/0', key: {KEY}, timeout: 3s"
-
-    def start(self) -> None:
-        self._server.process.start()
-
-    def stop(self) -> None:
-        self._server.process.stop()
-
-    def kill(self) -> None:
-        self._server.process.kill()
-
-    def freeze(self) -> None:
-        self._server.process.freeze()
-
-    def thaw(self) -> None:
-        self._server.process.thaw()
-
-    def slow(self, on: bool) -> None:
-        self._lag.delay_s = 0.2 if on else 0.0
 
     def reject(self, on: bool) -> None:
         """No memory left, by a limit that is below what it has."""
@@ -95,7 +77,3 @@ class RedisReceiver:
                 self._arrived += [(fields["id"], fields["stream"]) for _, fields in rows]
                 self._last = f"({rows[-1][0]}"
         return list(self._arrived)
-
-    def close(self) -> None:
-        self._lag.close()
-        self._server.process.kill()

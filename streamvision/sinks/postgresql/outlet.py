@@ -6,6 +6,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -15,6 +16,7 @@ from streamvision.errors import SinkError
 from streamvision.interfaces import SinkContext, StoredEvent
 from streamvision.redact import redact_values
 from streamvision.sinks.bounded import cut_off
+from streamvision.sinks.idle import once_more
 from streamvision.sinks.postgresql.migrations import ensure
 from streamvision.sinks.postgresql.options import PostgresqlOptions
 from streamvision.sinks.tls import TlsOptions, secret
@@ -56,15 +58,7 @@ class Outlet:
 
     def deliver(self, events: Sequence[StoredEvent]) -> None:
         """Insert what is not there yet. Raises `SinkError`; a permanent one where the data is refused."""
-        used = self._connection is not None
-        try:
-            self._bounded(events)
-        except SinkError as error:
-            # A connection that lay idle may have been closed at the other end; that alone is no failure.
-            if not (used and error.reason == "connect"):
-                raise
-            self._context.beat()
-            self._bounded(events)
+        once_more(partial(self._bounded, events), used=self._connection is not None, beat=self._context.beat)
 
     def close(self) -> None:
         """Release the connection; idempotent."""

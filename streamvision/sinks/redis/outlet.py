@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from redis.asyncio import Redis
@@ -24,6 +25,7 @@ from streamvision.errors import SinkError
 from streamvision.interfaces import SinkContext, StoredEvent
 from streamvision.redact import redact_values
 from streamvision.sinks.bounded import LoopThread
+from streamvision.sinks.idle import once_more
 from streamvision.sinks.naming import filled
 from streamvision.sinks.redis.options import RedisOptions
 from streamvision.sinks.tls import secret
@@ -55,15 +57,7 @@ class Outlet:
 
     def deliver(self, events: Sequence[StoredEvent]) -> None:
         """Write the batch. Raises `SinkError`, never a permanent one."""
-        used = self._client is not None
-        try:
-            self._bounded(events)
-        except SinkError as error:
-            # A connection that lay idle may have been closed at the other end; that alone is no failure.
-            if not (used and error.reason == "connect"):
-                raise
-            self._context.beat()
-            self._bounded(events)
+        once_more(partial(self._bounded, events), used=self._client is not None, beat=self._context.beat)
 
     def close(self) -> None:
         """Release the connection and its thread; idempotent."""
