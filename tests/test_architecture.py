@@ -97,7 +97,7 @@ LIBRARIES: dict[str, set[str]] = {
     "anyio": {"web"},
     "typer": {"cli"},
     "rich": {"cli", "engine", "sinks"},
-    "ulid": {"pipeline"},
+    "ulid": {"pipeline", "sinks"},
     "confluent_kafka": {"sinks"},
     "redis": {"sinks"},
     "nats": {"sinks"},

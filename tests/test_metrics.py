@@ -49,6 +49,9 @@ def filled(streams: int = 2) -> Metrics:
     sink = metrics.sink("log")
     sink.delivered, sink.pending, sink.lag_s, sink.dead_letters = 5, 2, 1.5, 1
     sink.failures["timeout"] += 3
+    sink.given_up["max_age"] += 7
+    metrics.outbox.open = True
+    metrics.outbox.lost["memory"] += 2
     metrics.reloads.results["applied"] += 2
     metrics.reloads.succeeded(1_700_000_000.5)
     return metrics

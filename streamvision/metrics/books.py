@@ -112,7 +112,12 @@ class EngineStats:
 
 
 class SinkStats:
-    """One sink's books; ``pending`` counts stored events that it has not delivered yet."""
+    """One sink's books; ``pending`` counts stored events that it has not delivered yet.
+
+    ``dead_letters`` counts burials, also of a letter that is refused again; ``letters_kept`` how many lie there now.
+    ``given_up`` counts, by reason, events that will never be delivered. All written by the sink's thread, except
+    ``given_up``, which is the store's.
+    """
 
     def __init__(self, sink: str) -> None:
         self.sink = sink
@@ -121,3 +126,20 @@ class SinkStats:
         self.pending = 0
         self.lag_s = 0.0
         self.dead_letters = 0
+        self.letters_kept = 0
+        self.given_up: dict[str, int] = defaultdict(int)
+
+
+class OutboxStats:
+    """The event store's books.
+
+    ``open``: there is a store, else nothing is told; ``waiting``: events in memory that are not on the disk yet; ``lost`` by reason: events that never reached it;
+    ``bytes`` in use in the file; ``failing``: whether the disk refuses at present.
+    """
+
+    def __init__(self) -> None:
+        self.open = False
+        self.waiting = 0
+        self.bytes = 0
+        self.failing = False
+        self.lost: dict[str, int] = defaultdict(int)

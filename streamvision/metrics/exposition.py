@@ -18,7 +18,7 @@ from itertools import accumulate
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from streamvision import __version__
-from streamvision.metrics.books import EngineStats, Histogram, ReloadStats, SinkStats, StreamStats
+from streamvision.metrics.books import EngineStats, Histogram, OutboxStats, ReloadStats, SinkStats, StreamStats
 from streamvision.types import StreamState
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -52,7 +52,19 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
     "sink_failures_total": ("counter", "Deliveries that failed and are tried again, by reason"),
     "sink_pending": ("gauge", "Stored events that are not delivered yet"),
     "sink_lag_seconds": ("gauge", "Age of the oldest event that is not delivered yet"),
-    "sink_dead_letters_total": ("counter", "Events given up after a permanent failure"),
+    "sink_dead_letters_total": (
+        "counter",
+        "Events that the receiver refused for good and that went to the dead letters",
+    ),
+    "sink_dead_letters_kept": ("gauge", "Dead letters that can be retried"),
+    "outbox_given_up_total": (
+        "counter",
+        "Events that a sink will never get, by reason; each time there is an event, too",
+    ),
+    "outbox_lost_total": ("counter", "Events that never reached the disk, by reason"),
+    "outbox_waiting": ("gauge", "Events in memory that are not on the disk yet"),
+    "outbox_bytes": ("gauge", "Size of what the event store holds"),
+    "outbox_failing": ("gauge", "1 while the disk refuses events"),
     "reloads_total": ("counter", "Readings of the configuration while the daemon runs, by result"),
     "config_last_reload_successful": ("gauge", "1 if what runs is what the file said when it was last read"),
     "config_last_reload_success_timestamp_seconds": ("gauge", "When the file was last read and applied, unix time"),
@@ -215,17 +227,39 @@ class _SinkLines:
     def __init__(self, stats: SinkStats) -> None:
         self.stats = stats
         self._failures = _Cells("sink_failures_total", ("reason",), sink=stats.sink)
+        self._given_up = _Cells("outbox_given_up_total", ("reason",), sink=stats.sink)
         self._plain = {
             family: prefix(family, sink=stats.sink)
-            for family in ("sink_delivered_total", "sink_pending", "sink_lag_seconds", "sink_dead_letters_total")
-        }
+            for family in (
+                "sink_delivered_total", "sink_pending", "sink_lag_seconds", "sink_dead_letters_total",
+                "sink_dead_letters_kept",
+            )
+        }  # fmt: skip
 
     def add(self, lines: _Lines) -> None:
         stats = self.stats
-        values = (stats.delivered, stats.pending, stats.lag_s, stats.dead_letters)
+        values = (stats.delivered, stats.pending, stats.lag_s, stats.dead_letters, stats.letters_kept)
         for (family, head), value in zip(self._plain.items(), values, strict=True):
             lines[family].append(f"{head}{value}")
         self._failures.add(lines, dict(stats.failures))
+        self._given_up.add(lines, dict(stats.given_up))
+
+
+class _OutboxLines:
+    """The event store's series."""
+
+    def __init__(self, stats: OutboxStats) -> None:
+        self.stats = stats
+        self._lost = _Cells("outbox_lost_total", ("reason",))
+
+    def add(self, lines: _Lines) -> None:
+        stats = self.stats
+        if not stats.open:
+            return
+        lines["outbox_waiting"].append(f"{PREFIX}outbox_waiting {stats.waiting}")
+        lines["outbox_bytes"].append(f"{PREFIX}outbox_bytes {stats.bytes}")
+        lines["outbox_failing"].append(f"{PREFIX}outbox_failing {int(stats.failing)}")
+        self._lost.add(lines, dict(stats.lost))
 
 
 _AnyStats = StreamStats | EngineStats | SinkStats
@@ -246,6 +280,8 @@ class Metrics:
         self.streams: dict[str, StreamStats] = {}
         self.engines: dict[str, EngineStats] = {}
         self.sinks: dict[str, SinkStats] = {}
+        self.outbox = OutboxStats()
+        self._outbox_lines = _OutboxLines(self.outbox)
         self.reloads = ReloadStats()
         self.clock_synchronised: bool | None = None
         self.clock_uncertainty_s = 0.0
@@ -283,6 +319,7 @@ class Metrics:
             series.add(lines)
         self._known = present
         _add_reloads(self.reloads, lines)
+        self._outbox_lines.add(lines)
         if self.clock_synchronised is not None:
             lines["clock_synchronised"].append(f"{PREFIX}clock_synchronised {int(self.clock_synchronised)}")
             lines["clock_uncertainty_seconds"].append(f"{PREFIX}clock_uncertainty_seconds {self.clock_uncertainty_s}")

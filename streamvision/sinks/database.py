@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import sqlite3
 import threading
@@ -21,7 +22,8 @@ log = structlog.get_logger()
 
 FILE_NAME = "events.db"
 """The store's file in state_dir."""
-VERSION = 1
+VERSION = 2
+"""Of the layout; version 1 had dead letters that could not be retried."""
 # AUTOINCREMENT: a position is never used twice, also after the newest rows were deleted.
 _LAYOUT = """
 CREATE TABLE events(
@@ -36,13 +38,28 @@ CREATE TABLE dead_letters(
 CREATE TABLE track_ids(stream TEXT PRIMARY KEY, following INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE facts(name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
 """
+# `retry`: 1 once somebody has asked for another attempt. rowid is the order of burial.
+_LETTERS = """
+ALTER TABLE dead_letters ADD COLUMN retry INTEGER NOT NULL DEFAULT 0;
+DELETE FROM dead_letters WHERE rowid NOT IN (SELECT max(rowid) FROM dead_letters GROUP BY sink, id);
+CREATE UNIQUE INDEX dead_letters_once ON dead_letters(sink, id);
+CREATE INDEX dead_letters_to_retry ON dead_letters(sink) WHERE retry = 1;
+"""
+_STEPS = (_LAYOUT, _LETTERS)
+"""What makes each version of the one before it; 0 is an empty file."""
 _WAL_LIMIT_BYTES = 64 << 20
+_TO_RETRY = "SELECT position, id, json FROM dead_letters WHERE sink = ? AND retry = 1 ORDER BY position LIMIT ?"
 _COLUMNS = "position, id, stream, type, time_us, json"
 
 
 def microseconds(time: datetime) -> int:
     """Return an aware time as microseconds since 1970."""
     return round(time.timestamp() * 1_000_000)
+
+
+def moment(time_us: int) -> datetime:
+    """Return microseconds since 1970 as an aware time in UTC."""
+    return datetime.fromtimestamp(time_us / 1_000_000, UTC)
 
 
 def lock_folder(path: Path) -> BinaryIO:
@@ -105,11 +122,12 @@ def _open_checked(path: Path) -> sqlite3.Connection:
 
 def _lay_out(connection: sqlite3.Connection) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
-    if version == 0:
-        connection.executescript(f"BEGIN IMMEDIATE; {_LAYOUT} PRAGMA user_version={VERSION}; COMMIT;")
-    elif version != VERSION:
+    if version > VERSION:
         remedy = "start the version that wrote it, or move the file away"
         raise StoreError(f"the event store has layout {version}, this program knows {VERSION}", remedy=remedy)
+    if version < VERSION:
+        steps = "".join(_STEPS[version:])
+        connection.executescript(f"BEGIN IMMEDIATE; {steps} PRAGMA user_version={VERSION}; COMMIT;")
 
 
 def _quarantine(path: Path, clock: Clock) -> Path:
@@ -172,6 +190,11 @@ class EventLog:
         )
         return [self._event(row) for row in rows]
 
+    def letters(self, sink: str, limit: int) -> tuple[int, list[StoredEvent]]:
+        """Return how many dead letters a sink has, and the first of those for which another attempt was asked."""
+        kept = int(self._rows("SELECT count(*) FROM dead_letters WHERE sink = ?", (sink,))[0][0])
+        return kept, [_as_event(*row) for row in self._rows(_TO_RETRY, (sink, limit))] if kept else []
+
     def last_position(self) -> int:
         """Return the newest position, 0 for a store that never held an event."""
         rows = self._rows("SELECT seq FROM sqlite_sequence WHERE name = 'events'", ())
@@ -194,7 +217,7 @@ class EventLog:
         position, event_id, stream, kind, time_us, text = row
         try:
             if all(isinstance(each, str) for each in (event_id, stream, kind, text)):
-                return StoredEvent(position, event_id, stream, kind, datetime.fromtimestamp(time_us / 1e6, UTC), text)
+                return StoredEvent(position, event_id, stream, kind, moment(time_us), text)
         except (TypeError, ValueError, OverflowError, OSError):
             pass  # no time, or one beyond any calendar
         raise StoreError(f"the event at position {position} is damaged", where=str(self._path))
@@ -227,3 +250,10 @@ class EventLog:
             connection.close()
             raise StoreError(f"cannot be read: {error}", where=str(self._path)) from error
         return connection
+
+
+def _as_event(position: int, event_id: str, text: str) -> StoredEvent:
+    """Return a dead letter as the event that it was."""
+    event = json.loads(text)
+    time = datetime.fromisoformat(event["time"])
+    return StoredEvent(position, event_id, event["data"]["stream"], event["type"], time, text)

@@ -13,14 +13,25 @@ from streamvision.clock import Clock
 from streamvision.errors import SinkError, StoreError
 from streamvision.interfaces import Sink, StoredEvent
 from streamvision.metrics import SinkStats
+from streamvision.sinks.wanted import EVERYTHING, Wanted
 
 log = structlog.get_logger()
 
 BATCH = 256
+READ = 1024
+"""Events read at once where a sink takes more than `BATCH`, or only some of them."""
 IDLE_S = 0.5
+LETTERS_EVERY_S = 1.0
+"""How often is looked whether somebody asked for another attempt at a dead letter."""
+LONGEST_RETRY_AFTER_S = 3600.0
+"""What a receiver may ask for with ``retry_after_s``; it may be wrong about its clock."""
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 60.0
 LONGEST_PAUSE_AT_END_S = 0.5
+
+
+Done = Callable[[Sequence[StoredEvent], int], None]
+"""Called with events that are settled, and how many of them were delivered."""
 
 
 class Outbox(Protocol):
@@ -31,12 +42,29 @@ class Outbox(Protocol):
         """The newest stored position."""
         ...
 
-    def register(self, sink: str) -> int:
+    @property
+    def floor(self) -> int:
+        """The position up to which events were deleted, delivered or not."""
+        ...
+
+    def register(self, sink: str, wanted: Wanted) -> int:
         """Return the sink's cursor, a new one at the present end."""
+        ...
+
+    def release(self, sink: str) -> None:
+        """Keep nothing for the sink any more."""
         ...
 
     def advance(self, sink: str, position: int) -> None:
         """Remember that everything up to a position is delivered."""
+        ...
+
+    def letters(self, sink: str, limit: int) -> tuple[int, list[StoredEvent]]:
+        """Return the number of dead letters, and those for which another attempt was asked."""
+        ...
+
+    def settle(self, sink: str, events: Sequence[StoredEvent]) -> None:
+        """Take dead letters away that have been delivered."""
         ...
 
     def bury(self, sink: str, event: StoredEvent, reason: str, what: str) -> None:
@@ -59,9 +87,14 @@ class Outbox(Protocol):
 class Delivery:
     """Delivers one sink's events; its cursor moves only after `Sink.deliver` has returned.
 
-    A failing sink is tried again for ever, with exponential back-off and full jitter. An event that a sink refuses
-    for good goes to the dead letters, and its neighbours are delivered. ``crashed`` holds an unexpected exception
-    that ended the thread early.
+    A failing sink is tried again for ever, with exponential back-off and full jitter, and not before the time that
+    its receiver asked for. Nothing overtakes: a later event is not offered before every earlier one is delivered or
+    buried, so the order per stream is kept. Of a batch that a sink refuses for good the halves are tried, and theirs,
+    until the guilty event alone is found; it goes to the dead letters, and its neighbours are delivered. Dead letters
+    for which somebody asked another attempt are delivered between two batches. ``crashed`` holds an unexpected
+    exception that ended the thread early.
+
+    Back-off: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     """
 
     def __init__(
@@ -73,6 +106,7 @@ class Delivery:
         clock: Clock,
         beat: Callable[[str], None],
         *,
+        wanted: Wanted = EVERYTHING,
         batch: int = BATCH,
         random_unit: Callable[[], float] = random.random,
     ) -> None:
@@ -85,9 +119,11 @@ class Delivery:
         self._stats = stats
         self._clock = clock
         self._beat = beat
+        self._wanted = wanted
         self._batch = batch
         self._random_unit = random_unit
-        self._cursor = store.register(name)
+        self._cursor = store.register(name, wanted)
+        self._letters_at_s = 0.0
         self._pause_s = 0.0
         self._stopping = threading.Event()
         self._give_up_at_s = float("inf")
@@ -106,6 +142,10 @@ class Delivery:
         """Wait for the thread's end; False if that took too long."""
         self._thread.join(max(0.0, timeout_s))
         return not self._thread.is_alive()
+
+    def retire(self) -> None:
+        """The sink is not configured any more: what it still lacks is kept no longer for its sake."""
+        self._store.release(self._name)
 
     @property
     def pending(self) -> int:
@@ -126,10 +166,10 @@ class Delivery:
     def _follow(self) -> None:
         while not self._done():
             self._tell()
-            if not self._store.wait_beyond(self._cursor, IDLE_S if not self._stopping.is_set() else 0.0):
-                continue
             try:
-                self._deliver_next()
+                self._deliver_letters_if_due()
+                if self._store.wait_beyond(self._cursor, IDLE_S if not self._stopping.is_set() else 0.0):
+                    self._deliver_next()
             except (SinkError, StoreError) as error:
                 self._failed(error)
         self._tell()
@@ -143,44 +183,65 @@ class Delivery:
         return self.pending == 0 or self._clock.monotonic() >= self._give_up_at_s
 
     def _deliver_next(self) -> None:
-        events = self._store.after(self._cursor, self._batch)
-        if not events:
+        self._cursor = max(self._cursor, self._store.floor)
+        found = self._store.after(self._cursor, max(READ, self._batch) if not self._wanted.everything else self._batch)
+        if not found:
             self._stopping.wait(IDLE_S)  # the store is closing or was pruned by hand; do not spin
             return
+        events = self._wanted.of(found)
+        for start in range(0, len(events), self._batch):
+            self._deliver(events[start : start + self._batch], self._advance)
+        if not events or events[-1] is not found[-1]:
+            self._advance(found[-1:], 0)
+
+    def _deliver_letters_if_due(self) -> None:
+        if self._stopping.is_set() or self._clock.monotonic() < self._letters_at_s:
+            return
+        self._letters_at_s = self._clock.monotonic() + LETTERS_EVERY_S
+        kept, events = self._store.letters(self._name, self._batch)
+        self._stats.letters_kept = kept
+        if events:
+            self._letters_at_s = 0.0  # there may be more
+            self._deliver(events, self._settle)
+
+    def _deliver(self, events: Sequence[StoredEvent], done: Done) -> None:
+        """Deliver in order; bury what is refused for good; call ``done`` with each part that is settled."""
         try:
             self._sink.deliver(events)
-            delivered = len(events)
         except SinkError as error:
             if not error.permanent:
                 raise
-            delivered = self._deliver_singly(events)
-        self._advance(events[-1].position, delivered)
-
-    def _deliver_singly(self, events: Sequence[StoredEvent]) -> int:
-        """Find out which events of a refused batch are to blame; bury those; return how many were delivered."""
-        delivered = 0
-        for event in events:
-            try:
-                self._sink.deliver([event])
-                delivered += 1
-            except SinkError as error:
-                if not error.permanent:
-                    self._advance(event.position - 1, delivered)
-                    raise
-                self._bury(event, error)
-        return delivered
+            if len(events) > 1:
+                half = len(events) // 2
+                self._deliver(events[:half], done)
+                self._deliver(events[half:], done)
+                return
+            self._bury(events[0], error)
+            if done == self._advance:
+                self._advance(events, 0)
+        else:
+            done(events, len(events))
 
     def _bury(self, event: StoredEvent, error: SinkError) -> None:
         self._store.bury(self._name, event, error.reason, error.what)
         self._stats.failures[error.reason] += 1
         self._stats.dead_letters += 1
+        self._letters_at_s = 0.0
         log.error("sink refuses an event for good", sink=self._name, id=event.id, reason=error.reason, error=str(error))
 
-    def _advance(self, position: int, delivered: int) -> None:
+    def _advance(self, events: Sequence[StoredEvent], delivered: int) -> None:
         # In memory first: when only the store fails, the sink is not given the same events again in this run.
-        self._cursor = position
+        self._cursor = events[-1].position
+        self._count(delivered)
+        self._store.advance(self._name, self._cursor)
+
+    def _settle(self, events: Sequence[StoredEvent], delivered: int) -> None:
+        self._count(delivered)
+        self._store.settle(self._name, events)
+        log.info("dead letters delivered", sink=self._name, events=len(events))
+
+    def _count(self, delivered: int) -> None:
         self._stats.delivered += delivered
-        self._store.advance(self._name, position)
         if self._pause_s:
             log.info("sink takes events again", sink=self._name)
         self._pause_s = 0.0
@@ -191,7 +252,8 @@ class Delivery:
         if not self._pause_s:
             log.warning("sink fails; its events wait in the store", sink=self._name, reason=reason, error=str(error))
         self._pause_s = min(max(FIRST_PAUSE_S, self._pause_s * 2), LONGEST_PAUSE_S)
-        self._rest(self._pause_s * self._random_unit())
+        asked_s = (error.retry_after_s if isinstance(error, SinkError) else None) or 0.0
+        self._rest(max(self._pause_s * self._random_unit(), min(asked_s, LONGEST_RETRY_AFTER_S)))
 
     def _rest(self, pause_s: float) -> None:
         """Wait before the next attempt, with signs of life; the end of the daemon cuts it short."""

@@ -42,6 +42,7 @@ class JsonlSink:
         self._path = context.state_dir / Path(options.path).expanduser()
         self._fd: int | None = None
         self._written: set[str] = set()
+        """What the file had when it was opened: after a crash, the first batches hold some of it again."""
 
     def deliver(self, events: Sequence[StoredEvent]) -> None:
         """Append and sync. Raises `SinkError` (reason ``disk``); the next attempt repairs and goes on."""
@@ -53,8 +54,6 @@ class JsonlSink:
         except OSError as error:
             self.close()
             raise SinkError(f"cannot write: {error.strerror}", where=str(self._path), reason="disk") from error
-        # Only a batch that follows a (re)opening can hold what the file has already.
-        self._written = set()
 
     def close(self) -> None:
         """Release the file; idempotent."""

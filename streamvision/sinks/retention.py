@@ -1,45 +1,87 @@
-"""How long the event store remembers: by age and by size, but never less than what a sink still has to deliver."""
+"""How long the event store remembers: by age and by size.
+
+What every sink has delivered goes first, because it is the oldest. What is beyond the bounds and not delivered yet is
+given up, so that the disk never fills because of one sink that is gone for good; never silently: each time is told.
+"""
 
 from __future__ import annotations
 
+import math
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Literal
 
-import structlog
+from streamvision.sinks.database import microseconds, moment
+from streamvision.sinks.wanted import Wanted
 
-from streamvision.sinks.database import microseconds
+CHUNK_ROWS = 2_000
+"""Delivered rows deleted per transaction, so that no commit of events waits long."""
+GIVE_UP_ROWS = 20_000
+"""Undelivered ones: more, because each time is told with an event."""
 
-log = structlog.get_logger()
-
-CHUNK_ROWS = 2000
-"""Rows deleted per transaction, so that no commit of events waits long."""
+Reason = Literal["max_age", "max_size", "dead_letters", "absent", "memory"]
 
 
 @dataclass(frozen=True, slots=True)
 class Retention:
-    """The bounds of the store; the smaller one counts."""
+    """The bounds of the store; the smaller one counts. ``max_letters``: dead letters, of all sinks together."""
 
     max_age_s: float = 30 * 86400.0
     max_bytes: int = 1 << 30
+    max_letters: int = 10_000
 
 
-def prune(connection: sqlite3.Connection, retention: Retention, sinks: Iterable[str], now: datetime) -> int:
-    """Delete up to a chunk of old events that every sink has delivered; return how many."""
-    oldest_us = microseconds(now - timedelta(seconds=retention.max_age_s))
-    # Only the oldest chunk is looked at: rows lie in the order in which they were stored, and this runs every minute.
-    oldest = f"SELECT position, stored_us FROM events ORDER BY position LIMIT {CHUNK_ROWS}"
-    full = used_bytes(connection) > retention.max_bytes
-    chosen = f"SELECT max(position) FROM ({oldest}) WHERE ? OR stored_us < ?"
-    last = connection.execute(chosen, (full, oldest_us)).fetchone()[0]
-    connection.execute("DELETE FROM dead_letters WHERE buried_us < ?", (oldest_us,))
-    if last is None:
-        return 0
-    allowed = min([last, *_cursors(connection, sinks)])
-    if allowed < last:
-        log.warning("old events are kept beyond the store's bounds: a sink has not delivered them", position=allowed)
-    return connection.execute("DELETE FROM events WHERE position <= ?", (allowed,)).rowcount
+@dataclass(frozen=True, slots=True)
+class GivenUp:
+    """Events that will not be delivered: of which sink (None: they never reached the disk), how many, from when on.
+
+    ``first`` and ``last``: when the oldest and the newest of them happened; None where that is not known any more.
+    """
+
+    sink: str | None
+    reason: Reason
+    count: int
+    first: datetime | None
+    last: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """What one step came to; everything up to position ``up_to`` is gone."""
+
+    deleted: int = 0
+    up_to: int = 0
+    given_up: tuple[GivenUp, ...] = ()
+
+
+def prune(
+    connection: sqlite3.Connection,
+    retention: Retention,
+    sinks: Mapping[str, Wanted],
+    now: datetime,
+    chunk: tuple[int, int] = (CHUNK_ROWS, GIVE_UP_ROWS),
+) -> Pruned:
+    """Delete up to a chunk of events beyond the bounds; part of the caller's transaction.
+
+    ``sinks`` are those whose deliveries count, with what each of them wants; cursors of others hold nothing.
+    """
+    given_up = _old_letters(connection, retention, now)
+    cursors = _cursors(connection, sinks)
+    slowest = min(cursors.values(), default=None)
+    up_to, reason = _beyond(connection, retention, now, chunk[0])
+    if up_to is not None and slowest is not None and slowest < up_to:
+        up_to, reason = _beyond(connection, retention, now, chunk[1])
+    if up_to is None:
+        return Pruned(0, 0, tuple(given_up))
+    for sink, position in cursors.items():
+        lost = _undelivered(connection, sink, sinks[sink], position, up_to, reason)
+        given_up += [lost] if lost.count else []
+        # A cursor at the edge: after a restart nothing seems to be missing behind it.
+        connection.execute("UPDATE cursors SET position = max(position, ?) WHERE sink = ?", (up_to, sink))
+    deleted = connection.execute("DELETE FROM events WHERE position <= ?", (up_to,)).rowcount
+    return Pruned(deleted, up_to, tuple(given_up))
 
 
 def used_bytes(connection: sqlite3.Connection) -> int:
@@ -50,6 +92,60 @@ def used_bytes(connection: sqlite3.Connection) -> int:
     return int((pages - free) * size)
 
 
-def _cursors(connection: sqlite3.Connection, sinks: Iterable[str]) -> list[int]:
+def crowded_out(connection: sqlite3.Connection, retention: Retention) -> list[GivenUp]:
+    """Delete the oldest dead letters if there are too many, some at once, so that not every one is told singly."""
+    count = connection.execute("SELECT count(*) FROM dead_letters").fetchone()[0]
+    if count <= retention.max_letters:
+        return []
+    excess = count - retention.max_letters + retention.max_letters // 100
+    oldest = "SELECT rowid FROM dead_letters ORDER BY buried_us, rowid LIMIT ?"
+    return _drop_letters(connection, f"rowid IN ({oldest})", (excess,))
+
+
+def _beyond(
+    connection: sqlite3.Connection, retention: Retention, now: datetime, rows: int
+) -> tuple[int | None, Reason]:
+    """Return the last position, within so many rows from the oldest on, that is beyond a bound; and which bound."""
+    # Only the oldest rows are looked at: they lie in the order in which they were stored.
+    oldest_us = microseconds(now - timedelta(seconds=retention.max_age_s))
+    oldest = f"SELECT position, stored_us FROM events ORDER BY position LIMIT {rows}"
+    old = connection.execute(f"SELECT max(position) FROM ({oldest}) WHERE stored_us < ?", (oldest_us,)).fetchone()[0]
+    excess = used_bytes(connection) - retention.max_bytes
+    if excess <= 0:
+        return old, "max_age"
+    count = connection.execute("SELECT max(position) - min(position) + 1 FROM events").fetchone()[0] or 1
+    share = math.ceil(count * excess / (excess + retention.max_bytes))
+    oldest = f"SELECT position FROM events ORDER BY position LIMIT {min(rows, share)}"
+    large = connection.execute(f"SELECT max(position) FROM ({oldest})").fetchone()[0]
+    return (old, "max_age") if old is not None and old >= (large or 0) else (large, "max_size")
+
+
+def _undelivered(
+    connection: sqlite3.Connection, sink: str, wanted: Wanted, after: int, up_to: int, reason: Reason
+) -> GivenUp:
+    query = "SELECT stream, type, time_us FROM events WHERE position > ? AND position <= ?"
+    times = [row[2] for row in connection.execute(query, (after, up_to)).fetchall() if wanted.takes(row[0], row[1])]
+    return _lost(sink, reason, times)
+
+
+def _old_letters(connection: sqlite3.Connection, retention: Retention, now: datetime) -> list[GivenUp]:
+    oldest_us = microseconds(now - timedelta(seconds=retention.max_age_s))
+    return _drop_letters(connection, "buried_us < ?", (oldest_us,))
+
+
+def _drop_letters(connection: sqlite3.Connection, which: str, values: Sequence[int]) -> list[GivenUp]:
+    rows = connection.execute(f"SELECT sink, buried_us FROM dead_letters WHERE {which}", values).fetchall()
+    connection.execute(f"DELETE FROM dead_letters WHERE {which}", values)
+    sinks = sorted({row[0] for row in rows})
+    return [_lost(sink, "dead_letters", [row[1] for row in rows if row[0] == sink]) for sink in sinks]
+
+
+def _lost(sink: str, reason: Reason, times_us: Sequence[int]) -> GivenUp:
+    if not times_us:
+        return GivenUp(sink, reason, 0, None, None)
+    return GivenUp(sink, reason, len(times_us), moment(min(times_us)), moment(max(times_us)))
+
+
+def _cursors(connection: sqlite3.Connection, sinks: Mapping[str, Wanted]) -> dict[str, int]:
     known = dict(connection.execute("SELECT sink, position FROM cursors").fetchall())
-    return [known[sink] for sink in sinks if sink in known]
+    return {sink: known[sink] for sink in sinks if sink in known}

@@ -1,8 +1,8 @@
 """The durable outbox: every event goes here first; sinks, `streamvision events`, the API and the page read from here.
 
 One thread writes. It takes everything that is waiting into one transaction (group commit), so that the disk's own
-speed sets the batch size. Nothing is dropped: while the disk refuses, events wait in memory, and when that is full,
-`append` waits too.
+speed sets the batch size. While the disk refuses, events wait in memory; when that is full, `append` waits for a
+while, and then the oldest of them are given up, counted, and told with an event as soon as the disk takes one.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,41 +25,39 @@ import structlog
 from streamvision.clock import Clock
 from streamvision.errors import StoreError
 from streamvision.interfaces import StoredEvent
+from streamvision.metrics import Metrics
+from streamvision.sinks import letters, telling
+from streamvision.sinks.backlog import MAX_WAITING, PATIENCE_S, Backlog
 from streamvision.sinks.cloudevents import to_json, type_of
-from streamvision.sinks.database import EventLog, lock_folder, microseconds, open_store
-from streamvision.sinks.retention import CHUNK_ROWS, Retention, prune
+from streamvision.sinks.database import EventLog, lock_folder, microseconds, moment, open_store
+from streamvision.sinks.retention import CHUNK_ROWS, GivenUp, Pruned, Retention, crowded_out, prune, used_bytes
+from streamvision.sinks.transactions import (
+    Change,
+    Load,
+    Row,
+    commit,
+    insert,
+    move_cursors,
+    register,
+    reserve,
+    transaction,
+)
+from streamvision.sinks.wanted import EVERYTHING, Wanted
 from streamvision.types import Event
 
 log = structlog.get_logger()
 
-MAX_WAITING = 10_000
-"""Events in memory that are not committed yet; then `EventStore.append` waits."""
-MAX_BATCH = 1_000
 RETRY_S = (0.1, 5.0)
 ANSWER_S = 10.0
+CURSOR_DELAY_S = 0.1
+"""How long a moved cursor may wait for a commit of events to go with."""
 PRUNE_EVERY_S = 60.0
-FIRST_PRUNE_S = 600.0
+PRUNE_EVERY_ROWS = 20_000
+FIRST_PRUNE_S = 60.0
 """Not before every sink of this run has said what it still needs."""
 _MARKS = 4096
-
-_RESERVE = """
-INSERT INTO track_ids VALUES(:stream, coalesce((SELECT value FROM facts WHERE name = 'first_track_id'), 1) + :count)
-ON CONFLICT(stream) DO UPDATE SET following = following + :count RETURNING following
-"""
-_REGISTER = """
-INSERT INTO cursors VALUES(?, coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0))
-ON CONFLICT DO NOTHING
-"""
-
-Change = Callable[[sqlite3.Connection], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class _Job:
-    """Something to be done inside a transaction, and who waits for it."""
-
-    change: Change
-    done: Future[Any]
+_RECENT = 4096
+"""Newest events kept in memory, so that a sink that keeps up never reads the disk."""
 
 
 class EventStore:
@@ -79,16 +77,17 @@ class EventStore:
         host: str = "",
         retention: Retention = Retention(),  # noqa: B008 - frozen
         max_waiting: int = MAX_WAITING,
+        metrics: Metrics | None = None,
         beat: Callable[[str], None] = lambda stage: None,
     ) -> None:
-        """Open or create the store and start its writer. Raises `StoreError`."""
+        """Open or create the store and start its writer; ``metrics`` is where it counts. Raises `StoreError`."""
         self.failing: str | None = None
         self.crashed: BaseException | None = None
         self._path = path
         self._clock = clock
         self._host = host or socket.gethostname()
         self._retention = retention
-        self._max_waiting = max_waiting
+        self._metrics = metrics or Metrics()
         self._beat = beat
         self._lock_file = lock_folder(path)
         try:
@@ -98,19 +97,20 @@ class EventStore:
             self._lock_file.close()
             raise
         self._position = self._reader.last_position()
+        self._floor = 0
+        self._recent: deque[StoredEvent] = deque(maxlen=_RECENT)
         self._marks: deque[tuple[int, float]] = deque([(self._position, clock.monotonic())], maxlen=_MARKS)
         lock = threading.RLock()
         self._changed = threading.Condition(lock)
         self._news = threading.Condition(lock)
-        self._events: deque[Event] = deque()
-        self._jobs: deque[_Job] = deque()
-        self._in_hand = 0
-        self._stored = 0
+        self._backlog = Backlog(max_waiting, clock)
         self._following: dict[str, int] = {}
-        self._sinks: set[str] = set()
+        self._sinks: dict[str, Wanted] = {}
         self._closing = False
         self._abandoned = False
         self._prune_at_s = clock.monotonic() + FIRST_PRUNE_S
+        self._rows_until_prune = PRUNE_EVERY_ROWS
+        self._metrics.outbox.open = True
         self._thread = threading.Thread(target=self._guarded, name=self.STAGE, daemon=True)
         self._thread.start()
 
@@ -119,18 +119,27 @@ class EventStore:
     def append(self, events: Sequence[Event]) -> None:
         """Store events in order; returns at once unless `MAX_WAITING` events wait for the disk.
 
-        Raises `StoreError` after `close`, also while waiting.
+        Then it waits; where the disk refuses for `PATIENCE_S` seconds, the oldest events in memory are given up and
+        counted. Raises `StoreError` after `close`, also while waiting.
         """
-        for start in range(0, len(events), self._max_waiting):
-            self._append(events[start : start + self._max_waiting])
+        for start in range(0, len(events), self._backlog.limit):
+            some = events[start : start + self._backlog.limit]
+            with self._changed:
+                while not self._backlog.takes(len(some)) and not self._refusing:
+                    self._changed.wait(PATIENCE_S / 10)
+                self._refuse_if_closed()
+                self._backlog.add(some)
+                self._count_waiting()
+                self._changed.notify_all()
 
     def flush(self, timeout_s: float = ANSWER_S) -> None:
         """Wait until everything appended before is on the disk. Raises `StoreError` if that takes too long."""
+        backlog = self._backlog
         with self._news:
-            target = self._stored + self._in_hand + len(self._events)
-            if not self._news.wait_for(lambda: self._stored >= target or self.crashed is not None, timeout_s):
+            target = backlog.target
+            if not self._news.wait_for(lambda: backlog.settled >= target or self.crashed is not None, timeout_s):
                 raise self._no_answer(timeout_s)
-            if self._stored < target:
+            if backlog.settled < target:
                 raise StoreError("the event store is closed", where=str(self._path))
 
     def reserve_ids(self, stream: str, count: int) -> int:
@@ -143,9 +152,9 @@ class EventStore:
             first = self._following.get(stream)
             if first is not None:
                 self._following[stream] = first + count
-                self._enqueue(partial(_reserve, stream, count))
+                self._enqueue(partial(reserve, stream, count))
                 return first
-        following = int(self._ask(partial(_reserve, stream, count)))
+        following = int(self._ask(partial(reserve, stream, count)))
         with self._changed:
             self._following[stream] = following
         return following - count
@@ -162,7 +171,7 @@ class EventStore:
         self._thread.join(timeout_s)
         with self._changed:
             self._abandoned = True
-            lost = len(self._events) + self._in_hand
+            lost = self._backlog.waiting
             self._changed.notify_all()
         self._thread.join(RETRY_S[0] * 2)
         if not self._thread.is_alive():
@@ -180,38 +189,71 @@ class EventStore:
         """The newest stored position."""
         return self._position
 
-    def register(self, sink: str) -> int:
+    @property
+    def floor(self) -> int:
+        """The position up to which events were deleted in this run."""
+        return self._floor
+
+    def register(self, sink: str, wanted: Wanted = EVERYTHING) -> int:
         """Return a sink's cursor: the position up to which it has delivered.
 
         A sink never seen before starts at the present end of the store, so that adding one does not flood it with
-        the past; register before the first event of a run. From now on the store keeps what this sink still needs.
+        the past; register before the first event of a run. From now on the store keeps what this sink still needs,
+        within the bounds of `Retention`. What was deleted while the sink was not configured is told.
         """
+        position, gone = self._ask(lambda connection: register(connection, sink))
+        self._sinks[sink] = wanted
+        if gone:
+            lost = GivenUp(sink, "absent", gone, None, None)
+            telling.count(lost, self._metrics)
+            self.append([telling.event_of(lost, self._retention, self._clock.utcnow())])
+            self.advance(sink, position + gone)
+        return int(position + gone)
 
-        def create(connection: sqlite3.Connection) -> int:
-            connection.execute(_REGISTER, (sink,))
-            return int(connection.execute("SELECT position FROM cursors WHERE sink = ?", (sink,)).fetchone()[0])
-
-        position = int(self._ask(create))
-        self._sinks.add(sink)
-        return position
+    def release(self, sink: str) -> None:
+        """A sink is not configured any more: nothing is kept for it, though its cursor stays where it is."""
+        self._sinks.pop(sink, None)
 
     def forget(self, sink: str) -> None:
-        """Give up a sink's cursor: nothing is kept for it any more, and one of that name starts at the end again."""
+        """Give up a sink's cursor: a reload took it away, and one of that name starts at the present end again."""
+        self.release(sink)
         self._ask(lambda connection: connection.execute("DELETE FROM cursors WHERE sink = ?", (sink,)))
-        self._sinks.discard(sink)
+
+    def retain(self, retention: Retention) -> None:
+        """Use other bounds from now on."""
+        self._retention = retention
 
     def advance(self, sink: str, position: int) -> None:
-        """Remember durably that a sink has delivered everything up to a position; it never goes back."""
-        self._ask(
-            lambda connection: connection.execute(
-                "UPDATE cursors SET position = max(position, ?) WHERE sink = ?", (position, sink)
-            )
-        )
+        """A sink has delivered everything up to a position; its cursor never goes back.
+
+        It is durable with the next commit, at the latest after `CURSOR_DELAY_S` and a commit: a sink may get once
+        more what it took in the last instant before a crash. Waiting for the disk here would cost each batch a sync.
+        """
+        with self._changed:
+            self._refuse_if_closed()
+            self._backlog.move(sink, position, CURSOR_DELAY_S)
+            self._changed.notify_all()
 
     def bury(self, sink: str, event: StoredEvent, reason: str, what: str) -> None:
-        """Put an event that a sink will never take among the dead letters."""
+        """Put an event that a sink will never take among the dead letters; too many, and the oldest are given up."""
         row = (sink, event.position, event.id, reason, what, microseconds(self._clock.utcnow()), event.json)
-        self._ask(lambda connection: connection.execute("INSERT INTO dead_letters VALUES(?,?,?,?,?,?,?)", row))
+
+        def change(connection: sqlite3.Connection) -> list[GivenUp]:
+            letters.bury(connection, row)
+            return crowded_out(connection, self._retention)
+
+        for lost in self._ask(change):
+            telling.count(lost, self._metrics)
+            self.append([telling.event_of(lost, self._retention, self._clock.utcnow())])
+
+    def letters(self, sink: str, limit: int) -> tuple[int, list[StoredEvent]]:
+        """Return how many dead letters a sink has, and the first of those for which another attempt was asked."""
+        return self._reader.letters(sink, limit)
+
+    def settle(self, sink: str, events: Sequence[StoredEvent]) -> None:
+        """Dead letters have been delivered after all."""
+        ids = [event.id for event in events]
+        self._ask(lambda connection: letters.settle(connection, sink, ids))
 
     def wait_beyond(self, position: int, timeout_s: float) -> bool:
         """Wait until something newer than a position is stored; False after ``timeout_s`` seconds."""
@@ -232,16 +274,14 @@ class EventStore:
 
     def after(self, position: int, limit: int) -> list[StoredEvent]:
         """Return events after a position, oldest first."""
+        with self._changed:
+            recent = self._recent
+            if recent and recent[0].position <= position + 1:
+                start = position + 1 - recent[0].position
+                return list(islice(recent, start, start + limit))
         return self._reader.after(position, limit)
 
     # The callers' side of the writer
-
-    def _append(self, events: Sequence[Event]) -> None:
-        with self._changed:
-            self._changed.wait_for(lambda: self._refusing or len(self._events) + len(events) <= self._max_waiting)
-            self._refuse_if_closed()
-            self._events.extend(events)
-            self._changed.notify_all()
 
     def _ask(self, change: Change, timeout_s: float = ANSWER_S) -> Any:
         """Have something done in a transaction and wait for its result."""
@@ -250,14 +290,14 @@ class EventStore:
         try:
             return done.result(timeout_s)
         except TimeoutError:
+            done.cancel()
             raise self._no_answer(timeout_s) from None
 
     def _enqueue(self, change: Change) -> Future[Any]:
         self._refuse_if_closed()
-        job = _Job(change, Future())
-        self._jobs.append(job)
+        done = self._backlog.ask(change)
         self._changed.notify_all()
-        return job.done
+        return done
 
     def _no_answer(self, timeout_s: float) -> StoreError:
         why = self.failing or "the disk is too slow"
@@ -271,6 +311,11 @@ class EventStore:
         if self._refusing:
             raise StoreError("the event store is closed", where=str(self._path))
 
+    def _count_waiting(self) -> None:
+        self._metrics.outbox.waiting = self._backlog.waiting
+        if self._backlog.lost_so_far:
+            self._metrics.outbox.lost["memory"] = self._backlog.lost_so_far
+
     # The writer's thread
 
     def _guarded(self) -> None:
@@ -280,41 +325,41 @@ class EventStore:
             self.crashed = error
             log.error("event store stopped", error=str(error), exc_info=error)
         with self._changed:
-            for job in self._jobs:
-                job.done.set_exception(StoreError("the event store is closed", where=str(self._path)))
+            self._backlog.refuse(StoreError("the event store is closed", where=str(self._path)))
             self._changed.notify_all()
             self._news.notify_all()
 
     def _write_until_closed(self) -> None:
+        backlog = self._backlog
         while True:
             self._beat(self.STAGE)
             with self._changed:
-                self._changed.wait_for(lambda: self._events or self._jobs or self._closing, timeout=1.0)
-                if self._closing and not (self._events or self._jobs):
+                self._changed.wait_for(lambda: backlog.due or self._closing, backlog.pause_s(1.0))
+                if self._closing and backlog.empty:
                     return
-                events, jobs = self._take()
-            if (events or jobs) and not self._commit_at_last(events, jobs):
+                events, jobs, cursors = backlog.take()
+                lost = backlog.take_lost()
+                self._changed.notify_all()
+            rows = [self._row(event) for event in [*self._told(lost), *events]]
+            if (rows or jobs or cursors) and not self._commit_at_last(Load(rows, jobs, cursors)):
                 return
             self._prune_if_due()
 
-    def _take(self) -> tuple[list[Event], list[_Job]]:
-        """Take every job and up to a batch of events."""
-        events = [self._events.popleft() for _ in range(min(len(self._events), MAX_BATCH))]
-        jobs = list(self._jobs)
-        self._jobs.clear()
-        self._in_hand = len(events)
-        self._changed.notify_all()
-        return events, jobs
+    def _told(self, lost: GivenUp | None) -> list[Event]:
+        """Say, before what follows them, that events never reached the disk."""
+        if lost is None:
+            return []
+        log.error("events lost while the disk refused", events=lost.count)
+        return [telling.event_of(lost, self._retention, self._clock.utcnow())]
 
-    def _commit_at_last(self, events: list[Event], jobs: list[_Job]) -> bool:
+    def _commit_at_last(self, load: Load) -> bool:
         """Commit, however often the disk refuses; False if that was given up at the end."""
-        rows = [self._row(event) for event in events]
         pause_s = RETRY_S[0]
         while True:
             try:
-                answers, position = self._commit(rows, jobs)
+                answers, position = commit(self._connection, load)
             except sqlite3.Error as error:
-                self._refused(error, len(rows))
+                self._refused(error, len(load.rows))
             else:
                 break
             with self._changed:
@@ -322,64 +367,80 @@ class EventStore:
                     return False
             pause_s = min(pause_s * 2, RETRY_S[1])
             self._beat(self.STAGE)
-        self._committed(position)
-        for job, answer in zip(jobs, answers, strict=True):
+        self._committed(position, load.rows)
+        for job, answer in zip(load.jobs, answers, strict=True):
             job.done.set_result(answer)
         return True
 
-    def _commit(self, rows: list[tuple[Any, ...]], jobs: list[_Job]) -> tuple[list[Any], int]:
-        connection = self._connection
-        connection.execute("BEGIN IMMEDIATE")
-        try:
-            # Jobs first: an event must not be on the disk before the reservation of its track's id.
-            answers = [job.change(connection) for job in jobs]
-            connection.executemany(
-                "INSERT INTO events(id, stream, type, time_us, stored_us, json) VALUES(?,?,?,?,?,?)", rows
-            )
-            row = connection.execute("SELECT seq FROM sqlite_sequence WHERE name = 'events'").fetchone()
-            connection.execute("COMMIT")
-        except BaseException:
-            if connection.in_transaction:
-                connection.execute("ROLLBACK")
-            raise
-        return answers, int(row[0]) if row else 0
-
-    def _committed(self, position: int) -> None:
+    def _committed(self, position: int, rows: Sequence[Row]) -> None:
         if self.failing is not None:
             log.info("event store writes again", file=str(self._path))
         self.failing = None
+        first = position - len(rows) + 1
+        stored = [
+            StoredEvent(first + index, row[0], row[1], row[2], moment(row[3]), row[5]) for index, row in enumerate(rows)
+        ]
+        self._rows_until_prune -= len(rows)
         with self._changed:
             if position > self._position:
                 self._marks.append((position, self._clock.monotonic()))
+            self._recent.extend(stored)
             self._position = position
-            self._stored += self._in_hand
-            self._in_hand = 0
+            self._backlog.done()
+            self._count_waiting()
+            self._metrics.outbox.failing = False
             self._news.notify_all()
+            self._changed.notify_all()
 
     def _refused(self, error: sqlite3.Error, events: int) -> None:
         if self.failing != str(error):
             log.error("event store cannot write; events wait in memory",
                       file=str(self._path), error=str(error), events=events)  # fmt: skip
         self.failing = str(error)
+        with self._changed:
+            self._backlog.refused()
+            self._metrics.outbox.failing = True
+            self._changed.notify_all()
 
-    def _row(self, event: Event) -> tuple[Any, ...]:
+    def _row(self, event: Event) -> Row:
         stored_us = microseconds(self._clock.utcnow())
         json = to_json(event, self._host)
         return event.id, event.stream, type_of(event), microseconds(event.time), stored_us, json
 
     def _prune_if_due(self) -> None:
-        if self._clock.monotonic() < self._prune_at_s:
+        if self._clock.monotonic() < self._prune_at_s and self._rows_until_prune > 0:
             return
+        self._rows_until_prune = PRUNE_EVERY_ROWS
+        pruned = Pruned()
         try:
-            with self._connection:
-                deleted = prune(self._connection, self._retention, self._sinks, self._clock.utcnow())
+            pruned = self._prune()
+            self._metrics.outbox.bytes = used_bytes(self._connection)
         except sqlite3.Error as error:
             log.warning("old events could not be deleted", file=str(self._path), error=str(error))
-            deleted = 0
-        if deleted < CHUNK_ROWS:
+        if pruned.deleted < CHUNK_ROWS:
             self._prune_at_s = self._clock.monotonic() + PRUNE_EVERY_S
 
-
-def _reserve(stream: str, count: int, connection: sqlite3.Connection) -> int:
-    """Return the id that follows the reserved ones. All rows are fetched: an open statement would block the commit."""
-    return int(connection.execute(_RESERVE, {"stream": stream, "count": count}).fetchall()[0][0])
+    def _prune(self) -> Pruned:
+        """Delete what is beyond the bounds and store, in the same transaction, what is to be told of it."""
+        now = self._clock.utcnow()
+        with self._changed:
+            cursors = self._backlog.take_cursors()
+        try:
+            with transaction(self._connection):
+                move_cursors(self._connection, cursors)
+                pruned = prune(self._connection, self._retention, dict(self._sinks), now)
+                rows = [self._row(telling.event_of(lost, self._retention, now)) for lost in pruned.given_up]
+                position = insert(self._connection, rows)
+        except sqlite3.Error:
+            with self._changed:
+                for sink, cursor in cursors.items():
+                    self._backlog.move(sink, cursor, CURSOR_DELAY_S)
+            raise
+        for lost in pruned.given_up:
+            telling.count(lost, self._metrics)
+        with self._changed:
+            self._floor = max(self._floor, pruned.up_to)
+            while self._recent and self._recent[0].position <= self._floor:
+                self._recent.popleft()
+        self._committed(position, rows)
+        return pruned

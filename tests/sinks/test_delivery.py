@@ -96,7 +96,7 @@ def test_a_failing_sink_gets_the_same_events_again(store):
 
 def test_refused_for_good_goes_to_the_dead_letters_and_the_neighbours_arrive(store, tmp_path):
     bad = SinkError("too large", reason="refused", permanent=True)
-    sink = ScriptedSink([bad, None, bad, None])
+    sink = ScriptedSink([bad, None, bad, bad, None])  # all three; 1; 2 and 3; 2; 3
     delivery, stats = deliver(store, sink)
     append(store, 1, 2, 3)
     run_dry(delivery)

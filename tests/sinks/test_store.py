@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -12,9 +13,13 @@ from hypothesis import strategies as st
 
 from streamvision.clock import SystemClock
 from streamvision.errors import StoreError
-from streamvision.sinks.database import EventLog
-from streamvision.sinks.retention import Retention, prune
+from streamvision.metrics import Metrics
+from streamvision.sinks.database import _LAYOUT, EventLog
+from streamvision.sinks.letters import DeadLetters
+from streamvision.sinks.retention import GivenUp, Pruned, Retention, prune
 from streamvision.sinks.store import EventStore
+from streamvision.sinks.wanted import EVERYTHING, Wanted
+from tests.harness import wait_until
 from tests.sinks.samples import START, event, number_of
 
 WAIT_S = 20.0
@@ -294,20 +299,25 @@ def test_reading_where_nothing_was_ever_written(tmp_path):
         EventLog(tmp_path / "events.db")
 
 
-def test_old_events_go_but_not_before_they_are_delivered(path):
+def test_old_events_go_first_when_they_are_delivered_and_the_rest_is_counted(path):
     store = EventStore(path, SystemClock())
     store.register("slow")
-    store.append([event(number) for number in range(100)])
+    store.append([event(number, stream=f"s{number % 2}") for number in range(100)])
     store.flush()
     store.advance("slow", 30)
     store.close()
     connection = sqlite3.connect(path, isolation_level=None)
-    later = SystemClock().utcnow() + timedelta(days=40)
+    now = SystemClock().utcnow()
+    later = now + timedelta(days=40)
     try:
-        assert prune(connection, Retention(), ["slow"], SystemClock().utcnow()) == 0
-        assert prune(connection, Retention(), ["slow"], later) == 30
-        assert prune(connection, Retention(), ["slow"], later) == 0
-        assert prune(connection, Retention(max_bytes=1), [], SystemClock().utcnow()) == 70
+        assert prune(connection, Retention(), {"slow": EVERYTHING}, now) == Pruned()
+        first = prune(connection, Retention(), {"slow": EVERYTHING}, later, chunk=(30, 60))
+        assert first == Pruned(30, 30)
+        second = prune(connection, Retention(), {"slow": Wanted(["s1"])}, later, chunk=(30, 40))
+        lost = GivenUp("slow", "max_age", 20, event(31).time, event(69).time)
+        assert second == Pruned(40, 70, (lost,)), "only what the sink wanted is lost to it"
+        third = prune(connection, Retention(max_bytes=1), {}, now)
+        assert (third.deleted, third.given_up) == (30, ()), "the cursor of a sink that is not configured holds nothing"
     finally:
         connection.close()
     again = EventStore(path, SystemClock())
@@ -315,6 +325,91 @@ def test_old_events_go_but_not_before_they_are_delivered(path):
     again.flush()
     assert again.after(0, 5)[0].position == 101, "a position is never used twice"
     again.close()
+
+
+def told(store: EventStore) -> list[dict]:
+    """What the outbox told of itself."""
+    found = (json.loads(one.json)["data"] for one in store.latest(100, type_prefix="streamvision.outbox"))
+    return [{key: data[key] for key in ("sink", "reason", "events") if key in data} for data in found]
+
+
+def test_a_store_beyond_its_size_gives_up_what_a_sink_lacks_and_tells_it(path, monkeypatch):
+    monkeypatch.setattr("streamvision.sinks.store.FIRST_PRUNE_S", 0.0)
+    metrics = Metrics()
+    store = EventStore(path, SystemClock(), retention=Retention(max_bytes=100_000), metrics=metrics)
+    store.register("gone")
+    for first in range(0, 1000, 50):
+        store.append([event(number) for number in range(first, first + 50)])
+        store.flush()
+        store._prune_at_s = 0.0
+    wait_until(lambda: bool(told(store)), WAIT_S)
+    store.close()
+    again = EventStore(path, SystemClock(), metrics=metrics)
+    assert again.register("gone") == again.after(0, 1)[0].position - 1, (
+        "the cursor is at the edge: nothing is told twice"
+    )
+    stories = told(again)
+    assert {(one["sink"], one["reason"]) for one in stories} == {("gone", "max_size")}
+    assert stories
+    counted = metrics.sink("gone").given_up["max_size"]
+    assert counted + len(again.after(0, 5000)) == again.position, "every event is there or was counted"
+    again.close()
+
+
+def test_what_went_while_a_sink_was_not_configured_is_told_when_it_comes_back(path):
+    store = EventStore(path, SystemClock())
+    store.register("back")
+    store.append([event(number) for number in range(50)])
+    store.flush()
+    store.close()
+    connection = sqlite3.connect(path)
+    connection.execute("DELETE FROM events WHERE position <= 20")
+    connection.commit()
+    connection.close()
+    again = EventStore(path, SystemClock())
+    assert again.register("back") == 20
+    again.flush()
+    assert told(again) == [{"sink": "back", "reason": "absent", "events": 20}]
+    again.close()
+
+
+def test_a_disk_that_stays_full_costs_the_oldest_events_which_are_counted_and_told(path, monkeypatch):
+    monkeypatch.setattr("streamvision.sinks.backlog.PATIENCE_S", 0.2)
+    metrics = Metrics()
+    store = EventStore(path, SystemClock(), max_waiting=100, metrics=metrics)
+    store.append([event(number) for number in range(50)])
+    store.flush()
+    fill_disk(store)
+    for number in range(50, 1050):
+        store.append([event(number)])
+    assert metrics.outbox.failing
+    free_disk(store)
+    store.flush(WAIT_S)
+    kept = [number_of(one.json) for one in store.after(0, 5000) if one.type != "streamvision.outbox.instant"]
+    lost = 1050 - len(kept)
+    assert lost > 0
+    assert kept[-100:] == list(range(950, 1050)), "the newest are kept"
+    assert metrics.outbox.lost == {"memory": lost}
+    assert told(store) == [{"reason": "memory", "events": lost}]
+    assert (store.failing, metrics.outbox.failing) == (None, False)
+    store.close()
+
+
+def test_a_store_of_the_first_layout_is_migrated_with_its_dead_letters(path):
+    path.parent.mkdir()
+    connection = sqlite3.connect(path)
+    connection.executescript(f"{_LAYOUT} PRAGMA user_version=1;")
+    text = '{"data": {"stream": "gate"}, "type": "streamvision.zone.start", "time": "2026-01-02T03:04:05.678Z"}'
+    for _ in range(2):
+        connection.execute("INSERT INTO dead_letters VALUES('out', 3, 'an id', 'refused', 'too large', 5, ?)", (text,))
+    connection.commit()
+    connection.close()
+    store = EventStore(path, SystemClock())
+    assert store.letters("out", 5) == (1, [])
+    assert DeadLetters(path).retry() == 1
+    kept, asked = store.letters("out", 5)
+    assert (kept, [(one.position, one.id, one.stream) for one in asked]) == (1, [(3, "an id", "gate")])
+    store.close()
 
 
 def test_when_a_position_was_stored():
