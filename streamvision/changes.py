@@ -17,7 +17,7 @@ from streamvision.options import tracker_options
 
 T = TypeVar("T")
 
-LIVE: Final = ("models", "streams", "sinks", "explain", "collect")
+LIVE: Final = ("models", "streams", "sinks", "outbox", "explain", "collect")
 """The sections that can change while the daemon runs; all others wait for the next start.
 
 Of ``server`` the tokens can, where nothing else of it differs: who may come in fits where it listens.
@@ -88,7 +88,7 @@ class Plan:
     streams: Difference[StreamSettings]
     sinks: Difference[SinkSettings]
     sections: Mapping[str, Any]
-    """Whole sections with their new values: explain, collect, server."""
+    """Whole sections with their new values: outbox, explain, collect, server."""
     waiting: tuple[str, ...]
     details: Mapping[str, StreamChange]
     asides: bool
@@ -147,7 +147,8 @@ def plan(old: Settings, new: Settings, renewed: Set[str] = frozenset()) -> Plan:
         for stream in new.streams
         if stream.id in before and (change := stream_change(before[stream.id], stream, frozenset(models.changed)))
     }
-    sections = {name: getattr(new, name) for name in ("explain", "collect") if getattr(old, name) != getattr(new, name)}
+    whole = ("outbox", "explain", "collect")
+    sections = {name: getattr(new, name) for name in whole if getattr(old, name) != getattr(new, name)}
     if old.server != new.server and old.server.model_copy(update={"tokens": new.server.tokens}) == new.server:
         sections["server"] = new.server
     waiting = tuple(key for key in _waiting(old, new) if key.partition(".")[0] not in sections)

@@ -17,6 +17,7 @@ from streamvision.cli import (
     collect,
     compress,
     data,
+    dead_letters,
     demo,
     detect,
     draw,
@@ -91,11 +92,13 @@ for _command in (
     draw.draw, compress.compress, install_service.install_service,
 ):  # fmt: skip
     app.command(name=_NAMES.get(_command))(_with_logging(_command))
-for _registered in (*models.app.registered_commands, *data.app.registered_commands):
-    if _registered.callback is not None:
-        _registered.callback = _with_logging(_registered.callback)
+for _group in (models.app, data.app, dead_letters.app):
+    for _registered in _group.registered_commands:
+        if _registered.callback is not None:
+            _registered.callback = _with_logging(_registered.callback)
 app.add_typer(models.app, name="models")
 app.add_typer(data.app, name="data")
+app.add_typer(dead_letters.app, name="dead-letters")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

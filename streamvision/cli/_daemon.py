@@ -23,6 +23,7 @@ from streamvision.notify import Notifier
 from streamvision.pipeline import Pipeline
 from streamvision.reload import Reloader
 from streamvision.sinks.database import FILE_NAME
+from streamvision.sinks.outlets import retention_of
 from streamvision.sinks.standin import StandInStore, open_or_stand_in
 from streamvision.sinks.store import EventStore
 from streamvision.status import StatusBoard
@@ -72,7 +73,13 @@ def _serve(
     """Serve until the end, or until a store in memory can move to its place: then True, and all begins anew on it."""
     with ExitStack() as stack:
         heartbeats = Heartbeats(clock)
-        store = open_or_stand_in(settings.state_dir / FILE_NAME, clock, beat=heartbeats.beat)
+        store = open_or_stand_in(
+            settings.state_dir / FILE_NAME,
+            clock,
+            metrics=metrics,
+            beat=heartbeats.beat,
+            retention=retention_of(settings),
+        )
         stack.callback(_close, store, clock)
         heartbeats.register(store.STAGE, STORE_ALLOWANCE_S)
         board = StatusBoard(settings, metrics, heartbeats, store, clock)
@@ -82,6 +89,7 @@ def _serve(
 
         def told(new: Settings) -> None:
             board.revise(new)
+            store.retain(retention_of(new))
             tokens.renew(_tokens(new.server))
 
         reloader = Reloader(reread, pipeline, told, metrics.reloads, notifier, clock)

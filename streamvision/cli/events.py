@@ -47,10 +47,8 @@ def events(
     from streamvision.interfaces import full_event_type
     from streamvision.sinks.database import FILE_NAME, EventLog
 
-    if config is not None and state_dir is not None:
-        raise UsageError("--config and --state-dir say the same thing", remedy="give one of them")
     query = _Query(stream, full_event_type(kind), _start(since), limit)
-    log = EventLog(_folder(config, state_dir, shard) / FILE_NAME)
+    log = EventLog(store_folder(config, state_dir, shard) / FILE_NAME)
     try:
         newest = log.last_position()
         seen = max(newest, _show(query.past(log), as_json))
@@ -99,9 +97,12 @@ def _show(found: Iterator[StoredEvent], as_json: bool, seen: int = 0) -> int:
     return seen
 
 
-def _folder(config: Path | None, state_dir: Path | None, shard: str | None) -> Path:
+def store_folder(config: Path | None, state_dir: Path | None, shard: str | None) -> Path:
+    """Return the folder of the store that is meant. Raises `UsageError` and `ConfigError`."""
     from streamvision.config import state_dir_of
 
+    if config is not None and state_dir is not None:
+        raise UsageError("--config and --state-dir say the same thing", remedy="give one of them")
     usual = Path(os.environ.get("STATE_DIRECTORY", "").partition(":")[0] or "./var")
     whole = state_dir_of(config) if config is not None else state_dir or usual
     part = parse_shard(shard)

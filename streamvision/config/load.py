@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from streamvision import plugins
 from streamvision.config.asides import asides_of, explain_of
+from streamvision.config.choice import choice_of
 from streamvision.config.document import MAX_BYTES, Document, Path, read_document
 from streamvision.config.label_maps import Maps, lint_label_maps, map_readers
 from streamvision.config.lint import bounded, lint_seconds, lint_stream
@@ -20,6 +21,7 @@ from streamvision.config.server import judge_server
 from streamvision.config.settings import (
     ModelSettings,
     Name,
+    OutboxSettings,
     RuleSettings,
     ServerSettings,
     Settings,
@@ -40,7 +42,7 @@ LoadPlugin = Callable[[plugins.Kind, str], Any]
 
 DEFAULT_TRACKER = "bytetrack"
 N = TypeVar("N", RuleSettings, SinkSettings)
-_SECTIONS = ("state_dir", "server", "models", "streams", "sinks", "explain", "collect")
+_SECTIONS = ("state_dir", "server", "models", "streams", "sinks", "outbox", "explain", "collect")
 
 
 def load_settings(
@@ -143,14 +145,15 @@ class _Loader:
         server = self._server(data.get("server"))
         models = self._models(data.get("models"))
         streams = self._streams(data, models)
-        sinks = self._sinks(data.get("sinks"))
+        sinks = self._sinks(data.get("sinks"), [stream.id for stream in streams])
+        outbox = validate(self._document, OutboxSettings, data.get("outbox") or {}, ("outbox",)) or OutboxSettings()
         explain, collect = asides_of(self._document, data)
         state_dir = resolve_state_dir(self._document, self._folder, self._env)
         if self._document.problems:
             return None
         settings = Settings(
             state_dir=state_dir, server=server, models=models, streams=tuple(streams), sinks=tuple(sinks),
-            explain=explain, collect=collect,
+            outbox=outbox, explain=explain, collect=collect,
         )  # fmt: skip
         settings._secrets = frozenset(self._document.secrets) | frozenset(written_secrets(settings))
         return settings
@@ -332,12 +335,13 @@ class _Loader:
         if where and getattr(self._load_plugin("rule", rule), "reads_label_maps", False):
             self._document.problem(path, f"{rule} is not about tracks, and only they have attributes", "leave it out")
 
-    def _sinks(self, given: Any) -> list[SinkSettings]:
+    def _sinks(self, given: Any, streams: Collection[str]) -> list[SinkSettings]:
         sinks = []
         for index, entry in enumerate(self._list(given, ("sinks",))):
-            sink = self._named(SinkSettings, "sink", entry, ("sinks", index))
+            choice, rest = choice_of(self._document, entry, ("sinks", index), streams)
+            sink = self._named(SinkSettings, "sink", rest, ("sinks", index))
             if sink is not None:
-                sinks.append(sink)
+                sinks.append(sink.model_copy(update=choice))
         self._unique(given, ("sinks",), "name", "sink name")
         return sinks
 

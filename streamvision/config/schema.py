@@ -16,7 +16,9 @@ from streamvision.config.settings import (
     CollectSettings,
     ExplainSettings,
     ModelSettings,
+    OutboxSettings,
     ServerSettings,
+    SinkEntry,
     StreamEntry,
     Strict,
 )
@@ -49,7 +51,7 @@ def json_schema() -> JsonSchema:
     """Return the schema (JSON Schema 2020-12). Raises `PluginError` if an installed plug-in is broken."""
     options = {(kind, name): plugins.load(kind, name).Options for kind in _KINDS for name in plugins.names(kind)}
     sections: list[type[BaseModel]] = [ServerSettings, ModelSettings, StreamEntry, _Named]
-    sections += [ExplainSettings, CollectSettings]
+    sections += [ExplainSettings, CollectSettings, OutboxSettings, SinkEntry]
     models = list(dict.fromkeys([*sections, *options.values()]))
     references, shared = models_json_schema([(model, "validation") for model in models], ref_template=_REF)
     definitions: JsonSchema = shared["$defs"]
@@ -68,12 +70,18 @@ def json_schema() -> JsonSchema:
             "server": bodies[ServerSettings],
             "models": {"type": "object", "additionalProperties": bodies[ModelSettings]},
             "streams": {"type": "array", "minItems": 1, "items": _stream(bodies[StreamEntry], by_kind, name)},
-            "sinks": {"type": "array", "items": _one_of(by_kind["sink"], {"name": name})},
+            "sinks": {"type": "array", "items": _one_of(by_kind["sink"], {"name": name}, _of_sinks(bodies))},
+            "outbox": bodies[OutboxSettings],
             "explain": bodies[ExplainSettings],
             "collect": {"anyOf": [bodies[CollectSettings], {"type": "null"}]},
         },
         "$defs": definitions,
     }
+
+
+def _of_sinks(bodies: dict[type[BaseModel], JsonSchema]) -> JsonSchema:
+    properties = bodies[SinkEntry]["properties"]
+    return {key: properties[key] for key in ("streams", "types")}
 
 
 def _stream(entry: JsonSchema, by_kind: dict[plugins.Kind, JsonSchema], name: JsonSchema) -> JsonSchema:

@@ -177,11 +177,20 @@ class TrackerSettings(Strict):
     options: InstanceOf[BaseModel]
 
 
-class SinkSettings(Strict):
-    """A way out; ``options`` is the plug-in's own `Options`."""
+class SinkEntry(Strict):
+    """The keys that every sink has, whatever its type."""
 
     name: Name
     type: str
+    streams: tuple[Name, ...] = ()
+    """Only events of these streams, and the program's own; empty: of all."""
+    types: tuple[Annotated[str, Field(min_length=1)], ...] = ()
+    """Only such events: zone, zone.start, outage ..., each with all that lies under it; empty: all."""
+
+
+class SinkSettings(SinkEntry):
+    """A way out; ``options`` is the plug-in's own `Options`."""
+
     options: InstanceOf[BaseModel]
 
 
@@ -263,6 +272,21 @@ class StreamSettings(StreamEntry):
         yield "url", self.shown_url
 
 
+class OutboxSettings(Strict):
+    """How much the event store keeps. What every sink has goes first.
+
+    What is beyond the bounds and still lacks in a sink is given up: counted in ``outbox_given_up_total``, logged, and
+    told with an event ``streamvision.outbox.instant``.
+    """
+
+    max_age: Annotated[Seconds, Field(gt=0)] = 30 * 86400.0
+    """How long events and dead letters are kept, at most."""
+    max_mb: Annotated[int, Field(ge=1)] = 1024
+    """How much room the events may take, in MB of 2^20 bytes; up to 64 more are SQLite's log."""
+    max_dead_letters: Annotated[int, Field(ge=1)] = 10_000
+    """How many events that were refused for good are kept, of all sinks together."""
+
+
 class ExplainSettings(Strict):
     """How events are explained whose rules say ``explain: true``: in the background, into state_dir/explanations."""
 
@@ -326,6 +350,7 @@ class Settings(Strict):
     models: Mapping[str, ModelSettings]
     streams: tuple[StreamSettings, ...]
     sinks: tuple[SinkSettings, ...] = ()
+    outbox: OutboxSettings = OutboxSettings()
     explain: ExplainSettings = ExplainSettings()
     collect: CollectSettings | None = None
     _secrets: frozenset[str] = PrivateAttr(default=frozenset())

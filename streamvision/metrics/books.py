@@ -133,8 +133,9 @@ class SinkStats:
 class OutboxStats:
     """The event store's books.
 
-    ``open``: there is a store, else nothing is told; ``waiting``: events in memory that are not on the disk yet; ``lost`` by reason: events that never reached it;
-    ``bytes`` in use in the file; ``failing``: whether the disk refuses at present.
+    ``open``: there is a store, else nothing is told. ``waiting``: events in memory that are not on the disk yet;
+    ``lost`` by reason: events that never reached it; ``bytes`` in use in the file; ``failing``: whether the disk
+    refuses at present.
     """
 
     def __init__(self) -> None:

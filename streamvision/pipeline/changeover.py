@@ -21,8 +21,9 @@ from streamvision.asides import Aside
 from streamvision.attributes import Attributes
 from streamvision.capture.stream import Target
 from streamvision.changes import Plan, StreamChange
-from streamvision.config import Settings, StreamSettings
+from streamvision.config import Settings, SinkSettings, StreamSettings
 from streamvision.errors import StoreError
+from streamvision.interfaces import Sink
 from streamvision.pipeline.parts import Abandoned, Broken, Lane, Parts, Row, Side, Stages, capture_stage
 from streamvision.pipeline.preparing import Fresh
 from streamvision.pipeline.running import SETTLE_S, Running, tell_books, wait_for
@@ -154,14 +155,16 @@ class Changeover:
     def _restore_sink(self, name: str) -> None:
         self.running.end_delivery(self.stages.deliveries[name])
         (sink,) = (sink for sink in self.old.sinks if sink.name == name)
-        self.fresh.outlets[name] = self.wiring.outlet(sink)
-        self._add_sink(name)
-        del self.fresh.outlets[name]
+        self._deliver_to(sink, self.wiring.outlet(sink))
 
     def _add_sink(self, name: str) -> None:
-        delivery = self.wiring.delivery(name, self.fresh.outlets[name])
+        (sink,) = (sink for sink in self.new.sinks if sink.name == name)
+        self._deliver_to(sink, self.fresh.outlets[name])
+
+    def _deliver_to(self, sink: SinkSettings, outlet: Sink) -> None:
+        delivery = self.wiring.delivery(sink, outlet)
         self.running.delivery(delivery)
-        self.stages.deliveries[name] = delivery
+        self.stages.deliveries[sink.name] = delivery
 
     def _remove_sink(self, name: str) -> None:
         if (delivery := self.stages.deliveries.pop(name, None)) is not None:

@@ -87,7 +87,7 @@ class Pipeline:
         """Load the engines and wire the stages; nothing moves yet. Raises a `StreamvisionError`."""
         stages, wiring, settings = self._stages, self._wiring, self.settings
         for sink in settings.sinks:
-            stages.deliveries[sink.name] = wiring.delivery(sink.name, wiring.outlet(sink))
+            stages.deliveries[sink.name] = wiring.delivery(sink, wiring.outlet(sink))
         for name in models_in_use(settings):
             stages.lanes[name] = wiring.lane(name, settings.models[name], self.metrics.engine(name))
         for name in seconds_in_use(settings):

@@ -35,6 +35,7 @@ from streamvision.options import look, sink_context, tracker_options, wants_gate
 from streamvision.pipeline.parts import Lane, Parts, Row, Side, capture_stage
 from streamvision.rules.where import WhereRule
 from streamvision.sinks.delivery import Delivery
+from streamvision.sinks.outlets import delivery_of, outlet_of
 from streamvision.sinks.store import EventStore
 from streamvision.track.ids import ReservedIds
 from streamvision.types import Frame, StreamState
@@ -199,15 +200,11 @@ class Wiring:
 
     def outlet(self, sink: SinkSettings) -> Sink:
         """Return a sink. Raises a `StreamvisionError`."""
-        made: Sink = plugins.load("sink", sink.type)(
-            sink.options, sink_context(sink.name, self.settings, self.heartbeats.beat)
-        )
-        return made
+        return outlet_of(sink, sink_context(sink.name, self.settings, self.heartbeats.beat))
 
-    def delivery(self, name: str, outlet: Sink) -> Delivery:
+    def delivery(self, sink: SinkSettings, outlet: Sink) -> Delivery:
         """Return what brings events to a sink, from its cursor on. Raises `StoreError`."""
-        stats = self.metrics.sink(name)
-        return Delivery(name, outlet, self.store, stats, self.clock, self.heartbeats.beat)
+        return delivery_of(sink, outlet, self.store, self.metrics, self.clock, self.heartbeats.beat)
 
     def asides(self, settings: Settings, lanes: Mapping[str, Lane], rows: Mapping[str, Row]) -> list[Aside]:
         """Return what works beside the flow. Raises `UsageError` where that is impossible."""

@@ -236,7 +236,7 @@ class EventLog:
                 raise StoreError("cannot be read", where=str(self._path), remedy="ask for read access") from None
             try:
                 return self._connect(f"{uri}?mode=ro&immutable=1")
-            except sqlite3.OperationalError as error:
+            except sqlite3.OperationalError as error:  # a daemon may be making it at this moment
                 raise StoreError(f"cannot be read: {error}", where=str(self._path)) from error
 
     def _connect(self, uri: str) -> sqlite3.Connection:

@@ -51,10 +51,6 @@ class Outbox(Protocol):
         """Return the sink's cursor, a new one at the present end."""
         ...
 
-    def release(self, sink: str) -> None:
-        """Keep nothing for the sink any more."""
-        ...
-
     def advance(self, sink: str, position: int) -> None:
         """Remember that everything up to a position is delivered."""
         ...
@@ -142,10 +138,6 @@ class Delivery:
         """Wait for the thread's end; False if that took too long."""
         self._thread.join(max(0.0, timeout_s))
         return not self._thread.is_alive()
-
-    def retire(self) -> None:
-        """The sink is not configured any more: what it still lacks is kept no longer for its sake."""
-        self._store.release(self._name)
 
     @property
     def pending(self) -> int:

@@ -11,22 +11,34 @@ from streamvision.interfaces import Sink, SinkContext
 from streamvision.metrics import Metrics
 from streamvision.sinks.database import FILE_NAME
 from streamvision.sinks.delivery import Delivery
+from streamvision.sinks.retention import Retention
 from streamvision.sinks.store import EventStore
+from streamvision.sinks.wanted import Wanted
 
 Beat = Callable[[str], None]
 
 
-def open_store_of(settings: Settings, clock: Clock, beat: Beat) -> EventStore:
+def open_store_of(settings: Settings, metrics: Metrics, clock: Clock, beat: Beat) -> EventStore:
     """Open the event store of a configuration. Raises `StoreError`."""
-    return EventStore(settings.state_dir / FILE_NAME, clock, beat=beat)
+    retention = retention_of(settings)
+    return EventStore(settings.state_dir / FILE_NAME, clock, metrics=metrics, beat=beat, retention=retention)
 
 
-def open_delivery(
-    sink: SinkSettings, context: SinkContext, store: EventStore, metrics: Metrics, clock: Clock, beat: Beat
-) -> Delivery:
-    """Build a sink and the delivery that feeds it from the store; nothing moves before its `start`.
+def retention_of(settings: Settings) -> Retention:
+    """Return the store's bounds."""
+    outbox = settings.outbox
+    return Retention(outbox.max_age, outbox.max_mb << 20, outbox.max_dead_letters)
 
-    Raises `StoreError` when the sink's cursor cannot be registered, and what the sink's own constructor raises.
-    """
+
+def outlet_of(sink: SinkSettings, context: SinkContext) -> Sink:
+    """Build a sink. Raises what its constructor raises, a `StreamvisionError`."""
     outlet: Sink = plugins.load("sink", sink.type)(sink.options, context)
-    return Delivery(sink.name, outlet, store, metrics.sink(sink.name), clock, beat)
+    return outlet
+
+
+def delivery_of(
+    sink: SinkSettings, outlet: Sink, store: EventStore, metrics: Metrics, clock: Clock, beat: Beat
+) -> Delivery:
+    """Build what feeds a sink from the store; nothing moves before its `start`. Raises `StoreError`."""
+    wanted = Wanted(sink.streams, sink.types)
+    return Delivery(sink.name, outlet, store, metrics.sink(sink.name), clock, beat, wanted=wanted)

@@ -9,12 +9,12 @@ from __future__ import annotations
 import math
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Literal
 
 from streamvision.sinks.database import microseconds, moment
-from streamvision.sinks.wanted import Wanted
+from streamvision.sinks.wanted import OWN_STREAM, Wanted
 
 CHUNK_ROWS = 2_000
 """Delivered rows deleted per transaction, so that no commit of events waits long."""
@@ -37,6 +37,7 @@ class Retention:
 class GivenUp:
     """Events that will not be delivered: of which sink (None: they never reached the disk), how many, from when on.
 
+    ``new``: not only events that told of others given up; else nothing is told, so that no telling causes the next.
     ``first`` and ``last``: when the oldest and the newest of them happened; None where that is not known any more.
     """
 
@@ -45,6 +46,7 @@ class GivenUp:
     count: int
     first: datetime | None
     last: datetime | None
+    new: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,8 +126,9 @@ def _undelivered(
     connection: sqlite3.Connection, sink: str, wanted: Wanted, after: int, up_to: int, reason: Reason
 ) -> GivenUp:
     query = "SELECT stream, type, time_us FROM events WHERE position > ? AND position <= ?"
-    times = [row[2] for row in connection.execute(query, (after, up_to)).fetchall() if wanted.takes(row[0], row[1])]
-    return _lost(sink, reason, times)
+    rows = [row for row in connection.execute(query, (after, up_to)).fetchall() if wanted.takes(row[0], row[1])]
+    new = any(row[0] != OWN_STREAM for row in rows)
+    return replace(_lost(sink, reason, [row[2] for row in rows]), new=new)
 
 
 def _old_letters(connection: sqlite3.Connection, retention: Retention, now: datetime) -> list[GivenUp]:

@@ -21,6 +21,7 @@ import structlog
 
 from streamvision.clock import Clock
 from streamvision.errors import StoreError, StoreUnusable
+from streamvision.metrics import Metrics
 from streamvision.sinks.database import FILE_NAME, lock_folder, open_store
 from streamvision.sinks.retention import Retention
 from streamvision.sinks.store import EventStore
@@ -42,8 +43,8 @@ _MOVE = (
        WHERE position = (SELECT old FROM ends) AND sink IN (SELECT sink FROM memory.cursors)""",
     """INSERT INTO main.track_ids(stream, following) SELECT stream, following FROM memory.track_ids WHERE true
        ON CONFLICT(stream) DO UPDATE SET following = max(following, excluded.following)""",
-    """INSERT OR IGNORE INTO main.dead_letters(sink, position, id, reason, what, buried_us, json)
-       SELECT sink, position, id, reason, what, buried_us, json FROM memory.dead_letters""",
+    """INSERT OR IGNORE INTO main.dead_letters(sink, position, id, reason, what, buried_us, json, retry)
+       SELECT sink, position, id, reason, what, buried_us, json, retry FROM memory.dead_letters""",
 )
 
 
@@ -56,6 +57,7 @@ class StandInStore(EventStore):
         why: StoreError,
         clock: Clock,
         *,
+        metrics: Metrics,
         beat: Callable[[str], None],
         retention: Retention = Retention(),  # noqa: B008 - frozen
     ) -> None:
@@ -66,8 +68,12 @@ class StandInStore(EventStore):
         self._usable = False
         self._folder = Path(tempfile.mkdtemp(prefix="streamvision-", dir=_memory()))
         _begin(self._folder / FILE_NAME, clock)
-        super().__init__(self._folder / FILE_NAME, clock, retention=_in_memory(retention), beat=beat)
+        super().__init__(self._folder / FILE_NAME, clock, retention=_in_memory(retention), metrics=metrics, beat=beat)
         log.error("state_dir cannot be used; events are kept in memory until it can", error=str(why))
+
+    def retain(self, retention: Retention) -> None:
+        """Use other bounds from now on; those of the memory stay."""
+        super().retain(_in_memory(retention))
 
     @property
     def usable(self) -> bool:
@@ -102,6 +108,7 @@ def open_or_stand_in(
     place: Path,
     clock: Clock,
     *,
+    metrics: Metrics,
     beat: Callable[[str], None],
     retention: Retention = Retention(),  # noqa: B008 - frozen
 ) -> EventStore:
@@ -110,9 +117,9 @@ def open_or_stand_in(
     Raises `StoreError` for what time does not heal: another daemon has it, or a newer version wrote it.
     """
     try:
-        return EventStore(place, clock, beat=beat, retention=retention)
+        return EventStore(place, clock, metrics=metrics, beat=beat, retention=retention)
     except StoreUnusable as error:
-        return StandInStore(place, error, clock, beat=beat, retention=retention)
+        return StandInStore(place, error, clock, metrics=metrics, beat=beat, retention=retention)
 
 
 def trouble(store: EventStore) -> str | None:

@@ -210,13 +210,9 @@ class EventStore:
             self.advance(sink, position + gone)
         return int(position + gone)
 
-    def release(self, sink: str) -> None:
-        """A sink is not configured any more: nothing is kept for it, though its cursor stays where it is."""
-        self._sinks.pop(sink, None)
-
     def forget(self, sink: str) -> None:
         """Give up a sink's cursor: a reload took it away, and one of that name starts at the present end again."""
-        self.release(sink)
+        self._sinks.pop(sink, None)
         self._ask(lambda connection: connection.execute("DELETE FROM cursors WHERE sink = ?", (sink,)))
 
     def retain(self, retention: Retention) -> None:
@@ -429,7 +425,7 @@ class EventStore:
             with transaction(self._connection):
                 move_cursors(self._connection, cursors)
                 pruned = prune(self._connection, self._retention, dict(self._sinks), now)
-                rows = [self._row(telling.event_of(lost, self._retention, now)) for lost in pruned.given_up]
+                rows = [self._row(telling.event_of(lost, self._retention, now)) for lost in pruned.given_up if lost.new]
                 position = insert(self._connection, rows)
         except sqlite3.Error:
             with self._changed:

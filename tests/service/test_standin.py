@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from streamvision.errors import StoreError, StoreUnusable
+from streamvision.metrics import Metrics
 from streamvision.sinks.database import FILE_NAME, EventLog
 from streamvision.sinks.standin import StandInStore, can_be_used, open_or_stand_in, trouble
 from streamvision.sinks.store import EventStore
@@ -24,7 +25,7 @@ from tests.sinks.samples import event as an_event
 
 
 def opened(place: Path) -> EventStore:
-    return open_or_stand_in(place, FakeClock(), beat=lambda _: None)
+    return open_or_stand_in(place, FakeClock(), metrics=Metrics(), beat=lambda _: None)
 
 
 @pytest.fixture

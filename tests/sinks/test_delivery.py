@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,9 @@ from streamvision.errors import SinkError
 from streamvision.metrics import SinkStats
 from streamvision.sinks.delivery import Delivery
 from streamvision.sinks.store import EventStore
-from tests.sinks.samples import ScriptedSink, event
+from streamvision.sinks.wanted import Wanted
+from tests.harness import wait_until
+from tests.sinks.samples import ScriptedSink, event, number_of
 
 WAIT_S = 20.0
 
@@ -155,3 +158,60 @@ def test_a_waiting_sink_shows_signs_of_life(store):
     delivery.stop(0.0)
     assert delivery.join(WAIT_S)
     assert set(beats) == {"sink.log"}
+
+
+def test_a_sink_gets_only_what_it_asked_for_and_its_cursor_passes_the_rest(store):
+    sink = ScriptedSink()
+    delivery, stats = deliver(store, sink, wanted=Wanted(["gate"], ["zone", "line.start"]))
+    store.append([event(1), event(2, stream="yard"), event(3, kind="line"), event(4, kind="speed"), event(5)])
+    store.append([event(6, kind="zones"), event(7, stream="yard")])
+    store.flush()
+    run_dry(delivery)
+    assert sink.taken == [1, 3, 5]
+    assert (stats.delivered, stats.pending) == (3, 0)
+    assert store.register("log") == 7
+
+
+def test_the_programs_own_events_pass_a_choice_of_streams():
+    assert Wanted(["gate"]).takes("streamvision", "streamvision.outbox.instant")
+    assert not Wanted(["gate"], ["zone"]).takes("streamvision", "streamvision.outbox.instant")
+
+
+def test_of_a_large_batch_the_guilty_are_found_by_halving(store):
+    bad = {13, 200}
+
+    class Choosy(ScriptedSink):
+        calls = 0
+
+        def deliver(self, events):
+            self.calls += 1
+            if any(number_of(one.json) in bad for one in events):
+                raise SinkError("no", reason="refused", permanent=True)
+            super().deliver(events)
+
+    sink = Choosy()
+    delivery, stats = deliver(store, sink)
+    append(store, *range(256))
+    run_dry(delivery)
+    assert sink.taken == [number for number in range(256) if number not in bad]
+    assert (stats.delivered, stats.dead_letters) == (254, 2)
+    assert sink.calls < 40
+
+
+def test_the_receiver_says_when_it_wants_to_be_asked_again(store):
+    sink = ScriptedSink([SinkError("busy", reason="busy", retry_after_s=0.4)])
+    delivery, _ = deliver(store, sink)
+    times: list[float] = []
+    take = sink.deliver
+
+    def timed(events):
+        times.append(time.monotonic())
+        take(events)
+
+    sink.deliver = timed
+    append(store, 1)
+    delivery.start()
+    wait_until(lambda: sink.taken == [1], WAIT_S)
+    delivery.stop(WAIT_S)
+    assert delivery.join(WAIT_S)
+    assert times[1] - times[0] >= 0.4

@@ -297,6 +297,9 @@ def test_readers_see_whole_commits_while_the_store_is_written(store, path):
 def test_reading_where_nothing_was_ever_written(tmp_path):
     with pytest.raises(StoreError, match="there is no event store"):
         EventLog(tmp_path / "events.db")
+    (tmp_path / "events.db").touch()
+    with pytest.raises(StoreError, match="is no event store yet"):
+        EventLog(tmp_path / "events.db")
 
 
 def test_old_events_go_first_when_they_are_delivered_and_the_rest_is_counted(path):

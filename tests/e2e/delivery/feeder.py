@@ -25,7 +25,7 @@ from streamvision.config import Settings, load_settings
 from streamvision.metrics import Metrics
 from streamvision.options import sink_context
 from streamvision.sinks.delivery import Delivery
-from streamvision.sinks.outlets import open_delivery, open_store_of
+from streamvision.sinks.outlets import delivery_of, open_store_of, outlet_of
 from streamvision.sinks.store import EventStore
 from streamvision.types import ClockSource, Event, Phase, TrackRef
 
@@ -106,10 +106,11 @@ def no_beat(stage: str) -> None:
 def run(settings: Settings, events: int, streams: int, rate: float, stay_s: float) -> int:
     """Feed and drain; return the exit code."""
     clock, metrics = SystemClock(), Metrics()
-    store = open_store_of(settings, clock, no_beat)
+    store = open_store_of(settings, metrics, clock, no_beat)
+    outlets = [outlet_of(sink, sink_context(sink.name, lambda: settings, no_beat)) for sink in settings.sinks]
     deliveries = [
-        open_delivery(sink, sink_context(sink.name, lambda: settings, no_beat), store, metrics, clock, no_beat)
-        for sink in settings.sinks
+        delivery_of(sink, outlet, store, metrics, clock, no_beat)
+        for sink, outlet in zip(settings.sinks, outlets, strict=True)
     ]
     for one in deliveries:
         one.start()

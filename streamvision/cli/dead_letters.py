@@ -1,0 +1,108 @@
+"""`streamvision dead-letters`: what sinks refused for good: look at it, have it tried again, drop it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from streamvision.errors import UsageError
+
+if TYPE_CHECKING:
+    from streamvision.sinks.letters import DeadLetter, DeadLetters
+
+app = typer.Typer(no_args_is_help=True, help="Events that a sink refused for good: list, retry, drop.")
+
+Config = Annotated[Path | None, typer.Option("--config", "-c", help="The daemon's configuration file.")]
+StateDir = Annotated[
+    Path | None, typer.Option("--state-dir", help="Its state_dir instead; without both: $STATE_DIRECTORY or ./var.")
+]
+SinkName = Annotated[str | None, typer.Option("--sink", help="Only those of one sink.")]
+EventId = Annotated[str | None, typer.Option("--id", help="Only this event.")]
+Share = Annotated[str | None, typer.Option("--shard", help="That of one share of the streams, like 2/8.")]
+AsJson = Annotated[bool, typer.Option("--json", help="JSON, one object a line.")]
+
+
+@app.command("list")
+def list_letters(
+    config: Config = None,
+    state_dir: StateDir = None,
+    shard: Share = None,
+    sink: SinkName = None,
+    event_id: EventId = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show which events were refused, by which sink, when and why, the oldest first.
+
+    Example: streamvision dead-letters list --config config.yaml --sink hook
+    """
+    for letter in _letters(config, state_dir, shard).choose(sink, event_id):
+        typer.echo(_json(letter) if as_json else _line(letter))
+
+
+@app.command()
+def retry(
+    config: Config = None,
+    state_dir: StateDir = None,
+    shard: Share = None,
+    sink: SinkName = None,
+    event_id: EventId = None,
+    every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Have events delivered again under the same ids: by the running daemon within seconds, else at its next start.
+
+    Example: streamvision dead-letters retry --config config.yaml --sink hook
+    """
+    _demand_choice(sink, event_id, every=every)
+    _tell("retried", _letters(config, state_dir, shard).retry(sink, event_id), as_json=as_json)
+
+
+@app.command()
+def drop(
+    config: Config = None,
+    state_dir: StateDir = None,
+    shard: Share = None,
+    sink: SinkName = None,
+    event_id: EventId = None,
+    every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Delete dead letters; the events themselves stay in the event store for as long as it remembers.
+
+    Example: streamvision dead-letters drop --config config.yaml --id 01K...
+    """
+    _demand_choice(sink, event_id, every=every)
+    _tell("dropped", _letters(config, state_dir, shard).drop(sink, event_id), as_json=as_json)
+
+
+def _demand_choice(sink: str | None, event_id: str | None, *, every: bool) -> None:
+    if sink is None and event_id is None and not every:
+        raise UsageError("which dead letters?", remedy="give --sink, --id or --all")
+
+
+def _tell(what: str, count: int, *, as_json: bool) -> None:
+    typer.echo(json.dumps({what: count}) if as_json else f"{count} {what}")
+
+
+def _letters(config: Path | None, state_dir: Path | None, shard: str | None) -> DeadLetters:
+    from streamvision.cli.events import store_folder
+    from streamvision.sinks.database import FILE_NAME
+    from streamvision.sinks.letters import DeadLetters
+
+    return DeadLetters(store_folder(config, state_dir, shard) / FILE_NAME)
+
+
+def _line(letter: DeadLetter) -> str:
+    when = letter.buried_at.astimezone().isoformat(" ", "seconds")[:19]
+    state = "  to be retried" if letter.retry else ""
+    return f"{when}  {letter.sink:<16}  {letter.id}  {letter.reason}: {letter.what}{state}"
+
+
+def _json(letter: DeadLetter) -> str:
+    return json.dumps({
+        "sink": letter.sink, "id": letter.id, "reason": letter.reason, "what": letter.what,
+        "buried_at": letter.buried_at.isoformat(), "retry": letter.retry, "event": json.loads(letter.json),
+    }, ensure_ascii=False)  # fmt: skip
