@@ -109,13 +109,13 @@ def test_a_server_that_accepts_and_says_nothing(scheme: str) -> None:
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        (f"http://127.0.0.1:{refused_port()}/x", ConnectError),
+        ("http://127.0.0.1:{refused}/x", ConnectError),
         ("http://no-such-host.invalid/x", ConnectError),
     ],
 )
 def test_servers_that_are_not_there(url: str, expected: type[CaptureError]) -> None:
     with pytest.raises(expected):
-        _source(url, open_timeout=5.0).open()
+        _source(url.format(refused=refused_port()), open_timeout=5.0).open()
 
 
 def test_a_page_is_no_video(tmp_path: Path) -> None:

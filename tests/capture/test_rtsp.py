@@ -217,14 +217,14 @@ def test_a_server_that_accepts_and_says_nothing(scheme: str) -> None:
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        (f"rtsp://127.0.0.1:{refused_port()}/x", ConnectError),
+        ("rtsp://127.0.0.1:{refused}/x", ConnectError),
         ("rtsp://no-such-host.invalid/x", ConnectError),
         ("rtsp://127.0.0.1:99999/x", SourceNotFound),
     ],
 )
 def test_servers_that_are_not_there(url: str, expected: type[CaptureError]) -> None:
     with pytest.raises(expected):
-        _source(url, open_timeout=5.0).open()
+        _source(url.format(refused=refused_port()), open_timeout=5.0).open()
 
 
 @pytest.mark.parametrize("wrong", [{"transport": "smoke"}, {"open_timeout": 0}, {"retries": 3}])

@@ -18,16 +18,14 @@ from streamvision.errors import StoreError, UsageError
 from streamvision.sinks.store import EventStore
 from tests.sinks.samples import event, number_of
 
-NOW = datetime.now(UTC)
-
 
 @pytest.fixture
 def store(tmp_path) -> Iterator[EventStore]:
     """A store that a daemon has open: ten events, one per ten minutes, the last one now."""
-    opened = EventStore(tmp_path / "events.db", SystemClock(), host="h")
+    opened, now = EventStore(tmp_path / "events.db", SystemClock(), host="h"), datetime.now(UTC)
     kinds = ("zone", "line")
     opened.append(
-        [event(n, kind=kinds[n % 2], stream=f"s{n % 3}", time=NOW - timedelta(minutes=10 * (9 - n))) for n in range(10)]
+        [event(n, kind=kinds[n % 2], stream=f"s{n % 3}", time=now - timedelta(minutes=10 * (9 - n))) for n in range(10)]
     )
     opened.flush()
     yield opened

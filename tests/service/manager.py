@@ -59,6 +59,7 @@ class Manager:
         self.address = address
         self.heard: list[str] = []
         self.process: subprocess.Popen[str] | None = None
+        self.log: Path | None = None
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind("\0" + address[1:] if address.startswith("@") else address)
 
@@ -81,8 +82,16 @@ class Manager:
     def expect(self, beginning: str) -> str:
         """Listen until a message begins so; fail loudly if none does."""
         message = self.hear_until(lambda said: said.startswith(beginning))
-        assert message is not None, f"not heard: {beginning}; but {self.heard}"
+        assert message is not None, f"not heard: {beginning}; but {self.heard}; {self._how_it_ended()}"
         return message
+
+    def _how_it_ended(self) -> str:
+        """Say what became of the service, and its last words: a crash says so nowhere else."""
+        if self.process is None:
+            return "no process"
+        return (
+            f"exit code {self.process.poll()}, its log ends with:\n{self.log.read_text()[-8000:] if self.log else ''}"
+        )
 
     def close(self) -> None:
         self._socket.close()
@@ -108,7 +117,8 @@ def daemon(
     }  # fmt: skip
     run = ["run", str(folder / "config.yaml"), "--log-format", "json", *arguments]
     command = [*within, sys.executable, "-c", PROGRAM, *run]
-    with (folder / "log").open("w") as log:
+    manager.log = folder / "log"
+    with manager.log.open("w") as log:
         process = subprocess.Popen(command, env=env, stderr=log, text=True)
     manager.process = process
     try:

@@ -33,8 +33,7 @@ def can_be_alone() -> bool:
 
 
 @pytest.mark.skipif(not can_be_alone(), reason="this machine gives no network namespace")
-def test_without_a_network_it_starts_and_says_which_cameras_are_away(tmp_path: Path):
-    manager = Manager(str(tmp_path / "notify"))
+def test_without_a_network_it_starts_and_says_which_cameras_are_away(tmp_path: Path, manager: Manager):
     with daemon(tmp_path, manager, config=CONFIG, within=ALONE) as process:
         manager.expect("READY=1")
         manager.expect("STATUS=1 of 3 streams live")
@@ -44,7 +43,6 @@ def test_without_a_network_it_starts_and_says_which_cameras_are_away(tmp_path: P
         assert process.poll() is None
         process.send_signal(signal.SIGTERM)
         assert process.wait(BOUND_S) == 0
-    manager.close()
 
 
 def away(log: Path) -> set[str]:

@@ -44,9 +44,8 @@ def test_what_the_unit_forbids_is_forbidden():
     assert "PermissionError" in done.stderr
 
 
-def test_the_daemon_needs_nothing_that_the_unit_forbids(tmp_path: Path):
+def test_the_daemon_needs_nothing_that_the_unit_forbids(tmp_path: Path, manager: Manager):
     """With the default model: what OpenVINO, OpenCV and the decoders ask of the kernel is in the filter, too."""
-    manager = Manager(str(tmp_path / "notify"))
     with daemon(tmp_path, manager, config=CONFIG, within=CONFINED) as process:
         manager.expect("READY=1")
         manager.expect("STATUS=1 of 1 streams live")
@@ -54,5 +53,4 @@ def test_the_daemon_needs_nothing_that_the_unit_forbids(tmp_path: Path):
         process.send_signal(signal.SIGTERM)
         manager.expect("STOPPING=1")
         assert process.wait(BOUND_S) == 0
-    manager.close()
     assert "Operation not permitted" not in (tmp_path / "log").read_text()

@@ -32,8 +32,7 @@ def test_a_hung_stage_is_not_covered_up(tmp_path: Path):
     manager.close()
 
 
-def test_the_watchdogs_abort_leaves_every_threads_stack(tmp_path: Path):
-    manager = Manager(str(tmp_path / "notify"))
+def test_the_watchdogs_abort_leaves_every_threads_stack(tmp_path: Path, manager: Manager):
     with daemon(tmp_path, manager, config=CONFIG.format(port=free_port(), folder=tmp_path)) as process:
         (tmp_path / "hang").touch()
         manager.expect("READY=1")
@@ -41,31 +40,26 @@ def test_the_watchdogs_abort_leaves_every_threads_stack(tmp_path: Path):
         process.send_signal(signal.SIGABRT)  # what systemd sends when the watchdog is not fed
         assert process.wait(BOUND_S) == -signal.SIGABRT
     assert "told.py" in (tmp_path / "log").read_text()
-    manager.close()
 
 
-def test_a_broken_stage_ends_the_daemon_with_1(tmp_path: Path):
-    manager = Manager(str(tmp_path / "notify"))
+def test_a_broken_stage_ends_the_daemon_with_1(tmp_path: Path, manager: Manager):
     with daemon(tmp_path, manager, config=CONFIG.format(port=free_port(), folder=tmp_path)) as process:
         manager.expect("READY=1")
         (tmp_path / "break").touch()
         manager.expect("STOPPING=1")
         assert process.wait(BOUND_S) == 1
     assert "rule fell over" in (tmp_path / "log").read_text()
-    manager.close()
 
 
-def test_a_wrong_configuration_ends_with_2_and_is_never_ready(tmp_path: Path):
-    manager = Manager(str(tmp_path / "notify"))
+def test_a_wrong_configuration_ends_with_2_and_is_never_ready(tmp_path: Path, manager: Manager):
     with daemon(tmp_path, manager, config="streams: [{id: gate}]\n") as process:
         assert process.wait(BOUND_S) == 2
     assert manager.hear_until(lambda _: True, bound_s=0.2) is None
     assert "RestartPreventExitStatus=2\n" in (ROOT / "systemd" / "streamvision.service").read_text()
-    manager.close()
 
 
-def test_a_shard_without_streams_is_ready_and_idle(tmp_path: Path):
-    manager, port = Manager(str(tmp_path / "notify")), free_port()
+def test_a_shard_without_streams_is_ready_and_idle(tmp_path: Path, manager: Manager):
+    port = free_port()
     config = CONFIG.format(port=port - 1, folder=tmp_path)
     with daemon(tmp_path, manager, "--shard", "2-2", config=config) as process:  # street belongs to shard 1 of 2
         manager.expect("READY=1")
@@ -77,4 +71,3 @@ def test_a_shard_without_streams_is_ready_and_idle(tmp_path: Path):
         assert (tmp_path / "var" / "shard-2" / "events.db").is_file()
         process.send_signal(signal.SIGTERM)
         assert process.wait(BOUND_S) == 0
-    manager.close()

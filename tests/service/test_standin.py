@@ -138,9 +138,9 @@ def readyz(port: int) -> tuple[int, str]:
         return 0, str(error)
 
 
-def test_the_daemon_starts_says_so_and_heals(tmp_path: Path):
+def test_the_daemon_starts_says_so_and_heals(tmp_path: Path, manager: Manager):
     (tmp_path / "var").touch()
-    manager, port = Manager(str(tmp_path / "notify")), free_port()
+    port = free_port()
     config = CONFIG.format(port=port, folder=tmp_path).replace(
         "type: told, folder: " + str(tmp_path), "type: zone, zone: all, min_dwell: 0s"
     ).replace("fps: 5,", "fps: 5, zones: {all: [[0, 0], [1, 0], [1, 1], [0, 1]]},")  # fmt: skip
@@ -169,7 +169,6 @@ def test_the_daemon_starts_says_so_and_heals(tmp_path: Path):
     said = (tmp_path / "log").read_text()
     assert "events are kept in memory until it can" in said
     assert "events moved from memory to the disk" in said
-    manager.close()
 
 
 def seen(port: int) -> int:
