@@ -67,7 +67,8 @@ class Problem:
 
     def __str__(self) -> str:
         remedy = f"; {self.remedy}" if self.remedy else ""
-        return f"{self.file}:{self.line}:{self.column}: {self.message}{remedy}"
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        return f"{place}: {self.message}{remedy}"
 
 
 class ConfigError(StreamvisionError):

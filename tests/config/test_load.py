@@ -293,7 +293,7 @@ def test_this_machine_needs_none(tmp_path, listen):
 
 
 def test_a_missing_file_is_a_problem_of_the_file(tmp_path):
-    with pytest.raises(ConfigError, match=r"nothing\.yaml:0:0: cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"nothing\.yaml: cannot be read: No such file"):
         load_settings(tmp_path / "nothing.yaml")
 
 
