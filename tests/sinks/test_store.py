@@ -298,7 +298,7 @@ def test_reading_where_nothing_was_ever_written(tmp_path):
     with pytest.raises(StoreError, match="there is no event store"):
         EventLog(tmp_path / "events.db")
     (tmp_path / "events.db").touch()
-    with pytest.raises(StoreError, match="is no event store yet"):
+    with pytest.raises(StoreError, match="cannot be read: no such table"):
         EventLog(tmp_path / "events.db")
 
 
