@@ -142,6 +142,24 @@ class Daemon:
         except OSError as error:
             return 0, str(error)
 
+    def post(self, path: str, token: str | None = None, timeout_s: float = 90.0) -> tuple[int, dict[str, Any]]:
+        """Send an order to the API; return the status and the answer."""
+        headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
+        url = f"http://127.0.0.1:{self.port}{path}"
+        request = urllib.request.Request(url, method="POST", headers=headers, data=b"{}")
+        try:
+            with urllib.request.urlopen(request, timeout=timeout_s) as answer:
+                return answer.status, json.load(answer)
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.load(error)
+
+    def rewrite(self, config: str) -> None:
+        """Replace the configuration as a careful person does: the daemon never sees half of it."""
+        fresh = self.config.with_suffix(".new")
+        fresh.write_text(config.replace("{port}", str(self.port)), encoding="utf-8")
+        os.replace(fresh, self.config)
+
     def wait_ready(self, timeout_s: float = 60.0) -> None:
         """Wait until /readyz says so."""
         wait_until(lambda: self.alive() and self.get("/readyz")[0] == 200, timeout_s)

@@ -201,7 +201,7 @@ def tell_books(stats: StreamStats) -> bool:
     log.info(
         "books", stream=stats.stream, decoded=stats.decoded, analysed=stats.analysed,
         skipped=sum(stats.skipped.values()), dropped=sum(stats.dropped.values()), in_flight=stats.in_flight,
-        causes={"/".join(where): count for where, count in stats.dropped.items()},
+        causes={"/".join(where): count for where, count in stats.dropped.items()}, events=sum(stats.events.values()),
     )  # fmt: skip
     return not stats.in_flight
 

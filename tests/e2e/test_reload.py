@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import socket
-import urllib.error
-import urllib.request
 from pathlib import Path
 from typing import Any
 
@@ -25,24 +22,8 @@ def street(name: str, rest: str = "") -> str:
     return f"  - {{id: {name}, url: 'demo:street?seed=1&size=320x180&fps=10'{rest}}}\n"
 
 
-def rewrite(daemon: Daemon, config: str) -> None:
-    """Replace the file as a careful person does: the daemon never sees half of it."""
-    fresh = daemon.config.with_suffix(".new")
-    fresh.write_text(config.replace("{port}", str(daemon.port)), encoding="utf-8")
-    os.replace(fresh, daemon.config)
-
-
 def post(daemon: Daemon, token: str | None = None) -> tuple[int, dict[str, Any]]:
-    headers = {"content-type": "application/json"} | ({"authorization": f"Bearer {token}"} if token else {})
-    request = urllib.request.Request(
-        f"http://127.0.0.1:{daemon.port}/api/v1/reload", method="POST", headers=headers, data=b"{}"
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=BOUND_S) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, json.load(error)
+    return daemon.post("/api/v1/reload", token)
 
 
 def reloads(daemon: Daemon) -> list[dict[str, Any]]:
@@ -82,7 +63,7 @@ def test_a_daemon_reloads_by_signal_and_over_http(tmp_path: Path):
         wait_until(lambda: daemon.alive() and analysed(daemon, "a") > 5, BOUND_S)
         said(manager)
 
-        rewrite(daemon, HEAD + street("a") + street("b", ", fps: 5"))
+        daemon.rewrite(HEAD + street("a") + street("b", ", fps: 5"))
         told = hang_up(daemon)
         assert (told["result"], told["changed"]) == ("applied", {"streams": {"added": ["b"]}})
         assert told["by"] == ["SIGHUP"]
@@ -94,7 +75,7 @@ def test_a_daemon_reloads_by_signal_and_over_http(tmp_path: Path):
         status, body = post(daemon)
         assert (status, body["result"], body["kept"]["streams"]) == (200, "unchanged", ["a", "b"])
 
-        rewrite(daemon, HEAD + street("a", ", fsp: 3"))
+        daemon.rewrite(HEAD + street("a", ", fsp: 3"))
         status, body = post(daemon)
         assert (status, body["result"]) == (422, "refused")
         (problem,) = body["problems"]
@@ -104,7 +85,7 @@ def test_a_daemon_reloads_by_signal_and_over_http(tmp_path: Path):
         assert hang_up(daemon)["result"] == "refused"
         assert set(daemon.streams()) == {"a", "b"}
 
-        rewrite(daemon, HEAD.replace("./state", "./elsewhere") + street("a"))
+        daemon.rewrite(HEAD.replace("./state", "./elsewhere") + street("a"))
         status, body = post(daemon)
         assert (status, body["result"], body["needs_restart"]) == (200, "applied", ["state_dir"])
         assert set(daemon.streams()) == {"a"}
