@@ -23,7 +23,7 @@ from tests.bench.soak.measure import Sample
 from tests.bench.soak.settings import Scene
 from tests.bench.soak.timetable import Timetable
 from tests.bench.soak.verdict import Row, table
-from tests.bench.soak.world import flaps, looks, reloads, settle, storms, world
+from tests.bench.soak.world import PATIENCE_S, flaps, looks, reloads, settle, storms, world
 from tests.servers import RtspServer
 
 
@@ -54,7 +54,7 @@ def soak(minutes: float, network: str | None, seed: int, folder: Path, told: Cal
         actors += [flaps(one, name, pace.gap_s, random.Random(chance.random())) for name in one.receivers]
         timetable = Timetable(actors)
         try:
-            timetable.run(60 * minutes)
+            timetable.run(60 * minutes, one.enough, 60 * minutes + PATIENCE_S)
         finally:
             timetable.close()
         settle(one)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 
 Actor = Generator[float, None, None]
 
@@ -19,16 +19,14 @@ class Timetable:
         now_s = time.monotonic()
         self._due = [(now_s, next(self._numbers), actor) for actor in self._actors]
 
-    def run(self, seconds: float) -> None:
-        """Let the actors act for so long; ends earlier when all of them are done."""
-        until_s = time.monotonic() + seconds
-        while self._due and self._due[0][0] < until_s:
+    def run(self, seconds: float, enough: Callable[[], bool], longest_s: float) -> None:
+        """Let the actors act for so long, and until they have done ``enough``; for ``longest_s`` seconds at most."""
+        began_s = time.monotonic()
+        while self._due and (spent_s := time.monotonic() - began_s) < longest_s and (spent_s < seconds or not enough()):
             due_s, _, actor = heapq.heappop(self._due)
             time.sleep(max(0.0, due_s - time.monotonic()))
             if (rest_s := next(actor, None)) is not None:
                 heapq.heappush(self._due, (time.monotonic() + rest_s, next(self._numbers), actor))
-        if self._due:
-            time.sleep(max(0.0, until_s - time.monotonic()))
 
     def close(self) -> None:
         """Let every actor mend what it has broken."""

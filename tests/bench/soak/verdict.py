@@ -10,14 +10,14 @@ from dataclasses import dataclass
 from tests.bench.soak.measure import Sample, Trend, trend
 from tests.bench.soak.settings import wanted
 from tests.bench.soak.world import Tally, World
+from tests.e2e.delivery.ledger import Ledger
+from tests.e2e.delivery.receivers import Arrival
 from tests.harness import read_events
 
 MB_PER_HOUR = 10.0
 """Memory that surely grows faster than this is a leak."""
 IN_FLIGHT = 200
 """No stream has more pictures under way: queues, batches and the analysis are all bounded."""
-
-Arrival = tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Row:
 def table(world: World) -> list[Row]:
     """Judge everything; the daemon has ended."""
     tally = world.tally
-    return [*usage(tally.samples), *course(tally), *pictures(tally), *happened(world), alarms(tally)]
+    return [*usage(tally.samples), *course(world), *pictures(tally), *happened(world), alarms(tally)]
 
 
 def usage(samples: Sequence[Sample]) -> list[Row]:
@@ -53,13 +53,11 @@ def usage(samples: Sequence[Sample]) -> list[Row]:
     return rows
 
 
-def course(tally: Tally) -> list[Row]:
-    """What was done to it."""
-    done = tally.done
-    return [
-        Row(what, str(count), count > 0 or what == "reconnects")
-        for what, count in sorted(done.items())
-    ]  # fmt: skip
+def course(world: World) -> list[Row]:
+    """What was done to it: of everything something, or the rest proves little."""
+    done, reconnects = world.tally.done, world.tally.reconnects
+    rows = [Row(what, str(done[what]), done[what] > 0) for what in world.deeds()]
+    return [*rows, Row("reconnects, last books", str(reconnects), reconnects > 0)]
 
 
 def pictures(tally: Tally) -> list[Row]:
@@ -96,9 +94,9 @@ def happened(world: World) -> list[Row]:
     rows = [Row("books of events", text, not differ and bool(own))]
     for name in world.scene.sinks:
         arrived = world.receivers[name].received() if name in world.receivers else logged(world)
-        rows.append(
-            delivered(name, [(key, stream) for key, stream, kind in stored if wanted(name, stream, kind)], arrived)
-        )
+        due = [(key, stream) for key, stream, kind in stored if wanted(name, stream, kind)]
+        ledger = Ledger(due, arrived)
+        rows.append(Row(f"sink {name}", str(ledger), ledger.holds))
     return rows
 
 
@@ -106,22 +104,6 @@ def logged(world: World) -> list[Arrival]:
     """Return what the file has."""
     lines = map(json.loads, (world.folder / "state" / "events.jsonl").read_text().splitlines())
     return [(line["id"], line["data"]["stream"]) for line in lines]
-
-
-def delivered(sink: str, due: Sequence[Arrival], arrived: Sequence[Arrival]) -> Row:
-    """Compare what a receiver should have with what it has."""
-    firsts = list(dict.fromkeys(arrived))
-    missing, alien = set(due) - set(arrived), set(arrived) - set(due)
-    disorder = [
-        stream
-        for stream in sorted({stream for _, stream in due})
-        if [one for one in firsts if one[1] == stream] != [one for one in due if one[1] == stream]
-    ]
-    text = (
-        f"{len(due)} due, {len(firsts)} arrived, {len(missing)} missing, {len(alien)} not due, "
-        f"{len(arrived) - len(firsts)} repeated, order {'kept' if not disorder else f'broken: {disorder}'}"
-    )
-    return Row(f"sink {sink}", text, bool(due) and not (missing or alien or disorder))
 
 
 def alarms(tally: Tally) -> Row:

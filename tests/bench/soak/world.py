@@ -43,6 +43,7 @@ class Tally:
     wrong: list[str] = field(default_factory=list)
     books: list[dict[str, Any]] = field(default_factory=list)
     visitor_pictures: int = 0
+    reconnects: int = 0
 
 
 @dataclass
@@ -58,6 +59,14 @@ class World:
     term: int = 0
     variant: str = "first"
     _log_read_to: int = 0
+
+    def deeds(self) -> list[str]:
+        """Return what must have happened at least once."""
+        return ["storms", *(f"faults of {name}" for name in self.receivers), "reloads applied", "reloads refused"]
+
+    def enough(self) -> bool:
+        """Whether everything has happened at least once."""
+        return all(self.tally.done[deed] for deed in self.deeds())
 
     def read_log(self) -> list[dict[str, Any]]:
         """Return the log's new lines, after taking from them what counts."""
@@ -97,8 +106,10 @@ def world(scene_of: Callable[[RtspServer, Mapping[str, str]], Scene], videos: Pa
         cameras = stack.enter_context(RtspServer({name: videos / file for name, (file, _) in VIDEOS.items()}))
         receivers: dict[str, Receiver] = {}
         for name, make in RECEIVERS.items():
+            own = folder / f"server-{name}"  # each has its own authority in it
+            own.mkdir()
             try:
-                receiver = make(folder)
+                receiver = make(own)
             except pytest.skip.Exception as missing:
                 print(f"without {name}: {missing}")
                 continue
@@ -251,7 +262,7 @@ def settle(world: World) -> None:
     for name in ("sink_dead_letters_total", "outbox_given_up_total", "outbox_lost_total"):
         if count := world.value(name):
             world.tally.wrong.append(f"{name} is {count:g}")
-    world.tally.done["reconnects"] = int(world.value("stream_reconnects_total"))
+    world.tally.reconnects = int(world.value("stream_reconnects_total"))
     if (code := world.daemon.end(timeout_s=PATIENCE_S)) != 0:
         world.tally.wrong.append(f"the daemon ended with {code}")
     world.read_log()
