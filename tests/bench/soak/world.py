@@ -6,6 +6,7 @@ import itertools
 import json
 import random
 import signal
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -44,6 +45,8 @@ class Tally:
     books: list[dict[str, Any]] = field(default_factory=list)
     visitor_pictures: int = 0
     reconnects: int = 0
+    results: list[str] = field(default_factory=list)
+    """What the log says of each reload, in order."""
 
 
 @dataclass
@@ -75,6 +78,7 @@ class World:
             whole, newline, _ = file.read().rpartition(b"\n")
         self._log_read_to += len(whole + newline)
         lines = [self._parsed(line) for line in whole.splitlines()]
+        self.tally.results += [line["result"] for line in lines if line["event"] == "reload" and "result" in line]
         self.tally.books += [line for line in lines if line["event"] == "books"]
         self.tally.wrong += [str(line) for line in lines if _alarming(line)]
         return lines
@@ -191,17 +195,18 @@ def reloads(world: World, rest_s: float) -> Actor:
             yield from until(world, lambda: _visited(world), "the file was read to its end")
         document: Document = changed(world.scene.first(), change)
         world.daemon.rewrite(world.scene.text(document, world.daemon.port))
-        by_signal = (number + number // len(changes)) % 2 == 0
-        results: list[str] = []
-        if by_signal:
+        world.read_log()
+        results, before = world.tally.results, len(world.tally.results)
+        if (number + number // len(changes)) % 2 == 0:
             world.daemon.process.send_signal(signal.SIGHUP)
-            yield from until(world, lambda: bool(results.extend(_results(world)) or results), "SIGHUP heard")  # noqa: B023
         else:
-            results.append(world.daemon.post("/api/v1/reload", timeout_s=PATIENCE_S)[1]["result"])
+            world.daemon.post("/api/v1/reload", timeout_s=PATIENCE_S)
+        yield from until(world, lambda: _grown(world, before), "the reload was heard")  # noqa: B023
+        result = results[-1] if len(results) > before else "unheard"
         right = "refused" if name == "wrong" else "applied"
-        world.tally.done[f"reloads {results[-1] if results else 'unheard'}"] += 1
-        if results[-1:] != [right]:
-            world.tally.wrong.append(f"reload to {name!r} came to {results}, not {right}")
+        world.tally.done[f"reloads {result}"] += 1
+        if result != right:
+            world.tally.wrong.append(f"reload to {name!r} came to {result!r}, not {right!r}")
         if right == "applied":
             world.variant = name
         world.term += 1
@@ -212,8 +217,9 @@ def _visited(world: World) -> bool:
     return bool(row["state"] == "stopped" and _in_flight(row["counts"]) == 0)
 
 
-def _results(world: World) -> list[str]:
-    return [line["result"] for line in world.read_log() if line["event"] == "reload" and "result" in line]
+def _grown(world: World, before: int) -> bool:
+    world.read_log()
+    return len(world.tally.results) > before
 
 
 def until(world: World, condition: Callable[[], bool], what: str) -> Actor:
@@ -227,14 +233,14 @@ def until(world: World, condition: Callable[[], bool], what: str) -> Actor:
 
 def looks(world: World, every_s: float, told: Callable[[Sample], None]) -> Actor:
     """Look at the daemon, again and again."""
-    process = psutil.Process(world.daemon.process.pid)
-    for number in itertools.count():
+    process, began_s = psutil.Process(world.daemon.process.pid), time.monotonic()
+    while True:
         world.daemon.alive()
         world.read_log()
         rows = world.daemon.streams().values()
         rss, children, threads, descriptors = used(process)
         sample = Sample(
-            number * every_s, world.term, world.variant, rss, children, threads, descriptors,
+            time.monotonic() - began_s, world.term, world.variant, rss, children, threads, descriptors,
             live=sum(row["state"] == "live" for row in rows),
             in_flight=max(_in_flight(row["counts"]) for row in rows),
             age_s=max((row["frame_age_s"] or 0.0) for row in rows if row["state"] == "live") if rows else 0.0,
