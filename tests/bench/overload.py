@@ -97,10 +97,11 @@ def ranked(count: int, total_fps: float) -> list[Camera]:
 
 
 def configuration(cameras: Sequence[Camera], server: RtspServer, manifest: Path, rate: float) -> str:
+    whole = [[0, 0], [1, 0], [1, 1], [0, 1]]
     streams = [
         {"id": one.name, "url": server.url(one.name), "priority": one.priority,
          "fps": min(VIDEO_FPS, round(one.fps, 3)), "motion_gate": "off",
-         "zones": {"all": [[0, 0], [1, 0], [1, 1], [0, 1]]}, "rules": [{"name": "inside", "type": "zone", "zone": "all"}]}
+         "zones": {"all": whole}, "rules": [{"name": "inside", "type": "zone", "zone": "all"}]}
         for one in cameras
     ]  # fmt: skip
     model = {"manifest": str(manifest), "backend": "sleepy", "max_batch": BATCH, "max_age": f"{MAX_AGE_S}s"}
