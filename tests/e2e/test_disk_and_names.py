@@ -7,8 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ import pytest
 from tests.capture.media import encode
 from tests.harness import Daemon, read_events, wait_until
 from tests.servers import RtspServer, requires_rtsp
+from tests.servers.disk import fill, mounted, small_disk
 
 pytestmark = pytest.mark.e2e
 WAIT_S = 90.0
@@ -31,35 +30,6 @@ streams:
 collect: {every: 0s, sample: 1s, low: 0.1, high: 0.9, duplicates: 0}
 sinks: [{name: log, type: jsonl, path: events.jsonl}]
 """
-
-
-def _mounted(*arguments: str) -> None:
-    done = subprocess.run(["mount", *arguments], capture_output=True, text=True, check=False)
-    if done.returncode:
-        pytest.skip(f"no file system can be mounted here: {done.stderr.strip()}")
-
-
-@contextmanager
-def small_disk(place: Path, *options: str) -> Iterator[Path]:
-    """Mount a disk of 6 MB."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a small disk")
-    place.mkdir()
-    _mounted("-t", "tmpfs", "-o", ",".join(("size=6m", *options)), "small-disk", str(place))
-    try:
-        yield place
-    finally:
-        subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def fill(disk: Path) -> Path:
-    filler = disk / "filler"
-    with filler.open("wb", buffering=0) as file:
-        try:
-            while True:
-                file.write(bytes(1 << 12))
-        except OSError:
-            return filler
 
 
 def delivered(disk: Path) -> list[str]:
@@ -110,7 +80,7 @@ def test_a_disk_that_cannot_be_written_at_the_start_is_used_when_it_can(tmp_path
             wait_until(lambda: daemon.alive() and daemon.get("/readyz")[0] == 503, WAIT_S)
             wait_until(lambda: daemon.alive() and "Read-only" in daemon.get("/readyz")[1], WAIT_S)
             wait_until(lambda: daemon.alive() and counted_events(daemon) >= 2, WAIT_S)
-            _mounted("-o", "remount,rw", str(disk))
+            mounted("-o", "remount,rw", str(disk))
             wait_until(lambda: daemon.alive() and daemon.get("/readyz")[0] == 200, WAIT_S)
             wait_until(lambda: daemon.alive() and len(delivered(disk)) >= 3, WAIT_S)
             assert daemon.end(signal.SIGTERM) == 0, daemon.log.read_text()

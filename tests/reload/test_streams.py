@@ -131,8 +131,12 @@ def test_sinks_come_change_and_go_and_nothing_is_lost(street: Path, tmp_path: Pa
         assert lines(tmp_path, "more.jsonl") == gone
         change(pipeline, base + sinks(("log", "two.jsonl"), ("more", "again.jsonl")), tmp_path)
         wait_until(lambda: bool(lines(tmp_path, "again.jsonl")), WAIT_S, pipeline)
+        rotate = ("log", "two.jsonl, rotate: {max_mb: 0.0001}")
+        change(pipeline, base + sinks(rotate, ("more", "again.jsonl")), tmp_path)
+        wait_until(lambda: len(list((tmp_path / "var").glob("two.jsonl.00*"))) > 1, WAIT_S, pipeline)
     stored = [event["id"] for event in read_events(tmp_path / "var")]
-    assert lines(tmp_path, "one.jsonl") + lines(tmp_path, "two.jsonl") == stored
+    files = ["one.jsonl", *sorted(path.name for path in (tmp_path / "var").glob("two.jsonl.00*")), "two.jsonl"]
+    assert [one for name in files for one in lines(tmp_path, name)] == stored
     again = lines(tmp_path, "again.jsonl")  # its place in the store went with it: it begins where it came again
     assert again == stored[-len(again) :]
     assert len(again) < len(stored) - len(gone) - 3

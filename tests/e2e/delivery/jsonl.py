@@ -1,12 +1,14 @@
-"""The receiver of the sink ``jsonl``: a folder, whose "server" is the disk under it."""
+"""The receiver of the sink ``jsonl``: a folder, whose "server" is the disk under it. Its files are rotated."""
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.e2e.delivery.receivers import Arrival, Fault
+from tests.scale import scaled
 
 
 class JsonlReceiver:
@@ -21,9 +23,10 @@ class JsonlReceiver:
         self._away = folder / "disk.away"
         self._path = self._folder / "events.jsonl"
         self._aside = self._folder / "aside.jsonl"
+        self._packed: dict[Path, bytes] = {}
 
     def options(self) -> str:
-        return f"type: jsonl, path: {self._path}"
+        return f"type: jsonl, path: {self._path}, rotate: {{max_mb: {scaled(0.05, 1)}, compress: gzip}}"
 
     def start(self) -> None:
         if self._away.exists():
@@ -56,9 +59,25 @@ class JsonlReceiver:
             self._aside.rename(self._path)
 
     def received(self) -> list[Arrival]:
-        lines = self._path.read_bytes().splitlines(keepends=True) if self._path.exists() else []
+        lines = [line for path in self._files() for line in self._content(path).splitlines(keepends=True)]
         events = [json.loads(line) for line in lines if line.endswith(b"\n")]
         return [(event["id"], event["data"]["stream"]) for event in events]
+
+    def _files(self) -> list[Path]:
+        """Return the files, the oldest first."""
+        names = {path.name.removesuffix(".gz") for path in self._folder.glob("events.jsonl.*Z*")}
+        return [self._folder / name for name in (*sorted(names), self._path.name)]
+
+    def _content(self, path: Path) -> bytes:
+        """Read a file, which may just now be compressed; once it is, it does not change any more."""
+        try:
+            return path.read_bytes()
+        except FileNotFoundError:
+            if path == self._path:
+                return b""
+        if path not in self._packed:
+            self._packed[path] = gzip.decompress(path.with_name(f"{path.name}.gz").read_bytes())
+        return self._packed[path]
 
     def close(self) -> None:
         pass
