@@ -11,6 +11,8 @@ Each says what happened, where, and what to do about it; a user never needs a tr
     |-- CaptureError                     exit 3   a source that cannot be opened or read; has a ``reason``
     |   |-- ConnectError                          refused, unreachable, unknown host
     |   |-- TimedOut                              no answer or no data within the deadline
+    |   |-- FellBehind                            a live stream that comes ever later than it is sent
+    |   |-- PacketsLost                           so much is lost on the way that no picture is whole
     |   |-- AuthFailed                            wrong or missing credentials
     |   |-- SourceNotFound                        no such file, device or path on the server
     |   |-- UnsupportedMedia                      no video, unknown codec, encrypted
@@ -122,6 +124,18 @@ class TimedOut(CaptureError):  # noqa: N818
     """Nothing came within the open or read deadline."""
 
     reason = "timeout"
+
+
+class FellBehind(CaptureError):  # noqa: N818
+    """The pictures of a live stream come later and later: the way is slower than the stream."""
+
+    reason = "behind"
+
+
+class PacketsLost(CaptureError):  # noqa: N818
+    """So many packets are lost on the way that no picture is whole any more."""
+
+    reason = "loss"
 
 
 class AuthFailed(CaptureError):  # noqa: N818

@@ -43,7 +43,8 @@ class SourcePicture:
     """One picture as a source delivers it, before the stream's clock has judged it.
 
     ``pts_s`` is the presentation time in seconds as the source states it, None if it states none;
-    ``received_s`` monotonic; ``sender_utc`` the wall time the sender states for this picture (RTCP), if any.
+    ``received_s`` monotonic; ``sender_utc`` the wall time the sender states for this picture (RTCP), if any;
+    ``lost_packets`` how many packets are known to have been lost on the way since the picture delivered before.
     """
 
     picture: ScalablePicture
@@ -51,6 +52,7 @@ class SourcePicture:
     received_s: float
     sender_utc: datetime | None = None
     corrupt: bool = False
+    lost_packets: int = 0
 
 
 class Source(Protocol):

@@ -119,15 +119,21 @@ def watch(
 class Daemon:
     """A real ``streamvision run`` process."""
 
-    def __init__(self, config: str, folder: Path, env: Mapping[str, str] | None = None) -> None:
-        """``{port}`` in the text becomes a free port, where the API is served."""
+    def __init__(
+        self,
+        config: str,
+        folder: Path,
+        env: Mapping[str, str] | None = None,
+        command: Sequence[str] = (sys.executable, "-m", "streamvision"),
+    ) -> None:
+        """``{port}`` in the text becomes a free port, where the API is served; ``command`` is the program to run."""
         self.port = free_port()
         self.config = folder / "config.yaml"
         self.config.write_text(config.replace("{port}", str(self.port)), encoding="utf-8")
         self.log = folder / "daemon.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "streamvision", "run", str(self.config), "--log-format", "json"],
+                [*command, "run", str(self.config), "--log-format", "json"],
                 stdout=subprocess.PIPE, stderr=log, env=os.environ | dict(env or {}), text=True,
             )  # fmt: skip
 

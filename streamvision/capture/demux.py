@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import av
 import av.error
+from av.codec.context import Flags
 from av.container import InputContainer
 from av.packet import Packet
 from av.stream import Discard, Disposition
@@ -23,6 +24,7 @@ from av.video.stream import VideoStream
 
 from streamvision.capture.allowed import MAX_PIXELS
 from streamvision.capture.faults import capture_error, hide_credentials, opening_error, reading_error, timed_out
+from streamvision.capture.losses import listening, missed
 from streamvision.capture.picture import DecodedPicture
 from streamvision.clock import Clock
 from streamvision.errors import BrokenMedia, CaptureError, EndOfStream, UnsupportedMedia
@@ -46,6 +48,7 @@ class Medium:
     """What to open and how: an FFmpeg URL, the demuxer to force, its options, and the deadlines in seconds.
 
     A stall of a file is none: ``live`` says whether a read that took too long counts as silence of the camera.
+    ``numbered``: its packets have sequence numbers, whose gaps FFmpeg tells.
     """
 
     url: str
@@ -53,6 +56,7 @@ class Medium:
     read_s: float
     live: bool
     format: str | None = None
+    numbered: bool = False
     options: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -86,7 +90,8 @@ class Damage:
         elif self._hurt:
             since_s = self._since_s(frame.time, received_s)
             # A picture that is shown later can be damaged before a key frame comes out of the decoder.
-            self._hurt = not (since_s > _HEAL_S or (frame.key_frame and since_s >= 0))
+            # The key frame itself may be what was hurt.
+            self._hurt = not (since_s > _HEAL_S or (frame.key_frame and since_s > 0))
         return self._hurt
 
     def _since_s(self, pts_s: float | None, received_s: float) -> float:
@@ -102,6 +107,7 @@ class _Progress:
     picture_s: float = 0.0
     damage: Damage = field(default_factory=Damage)
     broken: int = 0
+    lost: int = 0
     delivered: bool = False
     timed_by_sender: bool = False
     over: tuple[CaptureError, Exception | None] | None = None
@@ -194,13 +200,19 @@ class Demuxer:
                 other.discard = Discard.all
         stream.codec_context.thread_count = 1
         stream.codec_context.copy_opaque = True
+        if self.medium.numbered:
+            # Else HEVC leaves out what refers to lost pictures without a word, and nobody counts it.
+            stream.codec_context.flags |= Flags.output_corrupt
         stream.codec_context.options = {**stream.codec_context.options, "max_pixels": str(MAX_PIXELS)}
 
     def _next_packet(self) -> tuple[Packet[VideoStream] | None, Arrival]:
         """Wait for a packet; None where it is broken, or where the stream is over."""
         began_s = self._clock.monotonic()
-        packet, cause = self._demuxed()
+        packet, cause, lost = self._heard()
         now_s = self._clock.monotonic()
+        if lost:
+            self._progress.lost += lost
+            self._progress.damage.hurt(None if packet is None else _pts_s(packet), now_s)
         if self.medium.live and now_s - began_s >= self.medium.read_s:
             # FFmpeg's parser answers an interrupted read with what it holds back, and would then wait as long again.
             self._end(timed_out(self.medium.url, self.medium.read_s), cause)
@@ -213,6 +225,14 @@ class Demuxer:
         elif packet is None:
             self._end(self._exhausted())
         return packet, Arrival(now_s, self._sender_time(packet))
+
+    def _heard(self) -> tuple[Packet[VideoStream] | None, av.error.FFmpegError | None, int]:
+        """Wait for a packet; return also how many were lost before it or out of its midst."""
+        if not self.medium.numbered:
+            return *self._demuxed(), 0
+        with listening() as lines:
+            packet, error = self._demuxed()
+        return packet, error, missed(lines)
 
     def _demuxed(self) -> tuple[Packet[VideoStream] | None, av.error.FFmpegError | None]:
         try:
@@ -239,7 +259,11 @@ class Demuxer:
         except av.error.FFmpegError as error:
             self._end(capture_error(error, self.medium.url, 0.0, self.medium.read_s), error)
             return []
-        return [self._picture(frame, arrival) for frame in frames]
+        pictures = [self._picture(frame, arrival) for frame in frames]
+        if pictures and self._progress.lost:
+            pictures[0] = replace(pictures[0], lost_packets=self._progress.lost)
+            self._progress.lost = 0
+        return pictures
 
     def _picture(self, frame: VideoFrame, arrival: Arrival) -> SourcePicture:
         own = frame.opaque if isinstance(frame.opaque, Arrival) else arrival

@@ -85,8 +85,11 @@ def capture_error(error: av.error.FFmpegError, url: str, elapsed_s: float, deadl
 
 
 def hide_credentials(error: av.error.FFmpegError) -> None:
-    """Take credentials out of FFmpeg's own error, whose message quotes the URL."""
-    error.args = tuple(redact_url(part) if isinstance(part, str) else part for part in error.args)
+    """Take credentials out of FFmpeg's own error, whose message quotes the URL.
+
+    Its last part is the last line of the log, whoever wrote it: it may quote another stream's.
+    """
+    error.args = tuple(redact_url(part) if isinstance(part, str) else part for part in error.args[:3])
 
 
 def opening_error(

@@ -33,6 +33,11 @@ _UDP: Final = {
     "buffer_size": str(4 << 20),
     "reorder_queue_size": "2000",
 }
+_TCP: Final = {
+    # Nothing comes out of order here, but a camera whose connection is slow leaves packets out. Only with a queue
+    # does FFmpeg look at the numbers; this one is over with the second packet behind a gap.
+    "reorder_queue_size": "2",
+}
 
 
 class RtspSource:
@@ -99,18 +104,19 @@ class RtspSource:
         return self._options.transport == "auto" and self.transport == "tcp" and refused
 
     def _over(self, transport: Transport, open_s: float) -> Demuxer:
-        udp: Mapping[str, str] = _UDP if transport == "udp" else {}
+        queue: Mapping[str, str] = _UDP if transport == "udp" else _TCP
         medium = Medium(
             url=self._url,
             open_s=open_s,
             read_s=self._options.read_timeout,
             live=True,
             format="rtsp",
+            numbered=True,
             options={
                 "rtsp_transport": transport,
                 **CAMERA,
                 **_LOW_LATENCY,
-                **udp,
+                **queue,
                 **tls_options(self._options.tls_verify),
             },
         )

@@ -21,6 +21,7 @@ from streamvision.capture.hangs import Abandoned, LeftBehind
 from streamvision.capture.masks import MaskedPicture, PrivacyMasks
 from streamvision.capture.orders import CaptureOptions, Target
 from streamvision.capture.pacing import Pacer, TargetRate
+from streamvision.capture.quality import Quality
 from streamvision.capture.reconnect import Connection, StateChange
 from streamvision.channel import Channel, Closed
 from streamvision.clock import Clock, MediaTimeline, Stamp
@@ -87,6 +88,7 @@ class StreamCapture:
         self._gate = MotionGate() if options.motion_gate else None
         self._masks = PrivacyMasks(options.masks) if options.masks else None
         self._pacer: Pacer | None = None
+        self._quality: Quality | None = None
         self._seq = 0
         self._begun = False
         self._next: Target | None = None
@@ -230,6 +232,7 @@ class StreamCapture:
         try:
             self._call(source.open, limits.open_s)
             self._begin_epoch(source)
+            self._quality = Quality(self.options.stream, self._clock.monotonic()) if source.live else None
             while not self._stop.is_set():
                 self._beat()
                 self._turn(in_hand=0)
@@ -309,8 +312,9 @@ class StreamCapture:
         stats.decoded += 1
         self._seq += 1
         stats.last_received_s = arrived.received_s
+        stats.lost_packets += arrived.lost_packets
         stamp = self._timeline.stamp(arrived.pts_s, arrived.received_s, arrived.sender_utc)
-        if self._stats.state is not StreamState.LIVE:
+        if self._stats.state is not StreamState.LIVE and not arrived.corrupt:
             self._connection.live(self._clock.monotonic())
         if arrived.corrupt:
             stats.drop("decode", "corrupt")
@@ -318,6 +322,15 @@ class StreamCapture:
             stats.skip("target_rate")
         else:
             self._prepare(arrived, stamp)
+        if self._quality is not None:
+            self._judge(self._quality, arrived)
+
+    def _judge(self, quality: Quality, arrived: SourcePicture) -> None:
+        """Say of a live stream what is wrong with it; raise what makes the connection worthless."""
+        quality.judge(arrived)
+        if self._stats.state is StreamState.LIVE and self._stats.cause != quality.told:
+            self._stats.cause = quality.told
+            log.warning("pictures", stream=self.options.stream, cause=quality.told or "are whole again")
 
     def _prepare(self, arrived: SourcePicture, stamp: Stamp) -> None:
         """Scale a wanted picture, when it is due, and hand it on if something moves in it."""

@@ -50,6 +50,7 @@ class StreamStats:
         self.skipped: dict[str, int] = defaultdict(int)
         self.dropped: dict[tuple[str, str], int] = defaultdict(int)
         self.abandoned = 0
+        self.lost_packets = 0
         self.reconnects: dict[str, int] = defaultdict(int)
         self.detections: dict[str, int] = defaultdict(int)
         self.tracks_active: dict[str, int] = {}

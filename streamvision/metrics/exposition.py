@@ -30,6 +30,7 @@ ENGINE_STATES = ("loading", "building", "verifying", "ready", "fallback", "faile
 FAMILIES: Mapping[str, tuple[str, str]] = {
     "stream_state": ("gauge", "1 for the present state of the camera's connection, 0 for the others"),
     "stream_reconnects_total": ("counter", "Reconnects, by the reason that made them necessary"),
+    "stream_packets_lost_total": ("counter", "Packets of a camera (RTP) that never came"),
     "captures_abandoned_total": ("counter", "Capture threads left behind because they hung in native code"),
     "frames_decoded_total": ("counter", "Pictures decoded; each is analysed, skipped, dropped or still in flight"),
     "frames_analysed_total": ("counter", "Pictures that went through engine, tracker and rules"),
@@ -150,6 +151,7 @@ class _StreamLines:
         stream = stats.stream
         self.stats = stats
         self._state = _States("stream_state", StreamState, stream=stream)
+        self._lost = prefix("stream_packets_lost_total", stream=stream)
         self._abandoned = prefix("captures_abandoned_total", stream=stream)
         self._decoded = prefix("frames_decoded_total", stream=stream)
         self._analysed = prefix("frames_analysed_total", stream=stream)
@@ -179,6 +181,7 @@ class _StreamLines:
         stats = self.stats
         self._state.add(lines, str(stats.state))
         self._reconnects.add(lines, dict(stats.reconnects))
+        lines["stream_packets_lost_total"].append(f"{self._lost}{stats.lost_packets}")
         lines["captures_abandoned_total"].append(f"{self._abandoned}{stats.abandoned}")
         self._detections.add(lines, dict(stats.detections))
         self._tracks.add(lines, dict(stats.tracks_active))

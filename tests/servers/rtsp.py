@@ -42,7 +42,8 @@ class RtspServer:
 
     Each mount sends its file in real time, again and again (``loop``), from the start when its first client comes.
     ``transports`` is what the server offers; ``auth`` is (user, password, "basic" | "digest"); ``gop_s`` encodes
-    the files anew with a key frame that often; ``port`` 0 takes a free one, which `restart` keeps.
+    the files anew with a key frame that often; ``port`` 0 takes a free one, which `restart` keeps; ``prefix`` comes
+    before the server's command, to run it in a network namespace, with an ``address`` of that.
     """
 
     def __init__(
@@ -54,13 +55,18 @@ class RtspServer:
         loop: bool = True,
         transports: Sequence[Literal["tcp", "udp"]] = ("tcp", "udp"),
         gop_s: float | None = None,
+        address: str = "127.0.0.1",
+        prefix: Sequence[str] = (),
     ) -> None:
         self.port = port
+        self.address = address
+        self._prefix = prefix
         self._auth = auth
         self._folder = tempfile.TemporaryDirectory(prefix="rtsp-server-")
         self._process: subprocess.Popen[str] | None = None
         indexes = {name: str(prepare(path, Path(self._folder.name), name, gop_s)) for name, path in mounts.items()}
         self._settings = {"mounts": indexes, "auth": auth, "loop": loop, "transports": list(transports)}
+        self._settings["address"] = address
 
     def __enter__(self) -> Self:
         self.start()
@@ -74,16 +80,23 @@ class RtspServer:
         """The server's process, if one runs."""
         return self._process.pid if self._process else None
 
-    def url(self, name: str, *, user: str | None = None, password: str | None = None) -> str:
-        """Return a mount's URL, with the server's own credentials unless others are given."""
+    def url(self, name: str, *, user: str | None = None, password: str | None = None, host: str | None = None) -> str:
+        """Return a mount's URL, with the server's own credentials and address unless others are given."""
         if self._auth and user is None:
             user, password = self._auth[:2]
         login = f"{user}:{password}@" if user is not None else ""
-        return f"rtsp://{login}127.0.0.1:{self.port}/{name}"
+        return f"rtsp://{login}{host or self.address}:{self.port}/{name}"
 
     def start(self) -> None:
         """Start it and wait until it listens."""
-        command = [PYTHON, "-W", "ignore", str(SCRIPT), json.dumps({**self._settings, "port": self.port})]
+        command = [
+            *self._prefix,
+            PYTHON,
+            "-W",
+            "ignore",
+            str(SCRIPT),
+            json.dumps({**self._settings, "port": self.port}),
+        ]
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.port = self._await_ready(self._process)
 

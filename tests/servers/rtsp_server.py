@@ -1,6 +1,6 @@
 """A real RTSP server (GStreamer) that sends access units from memory, for ever. Run by Debian's own Python.
 
-    /usr/bin/python3 rtsp_server.py '{"port": 0, "mounts": {"gate": "gate.json"}}'
+    /usr/bin/python3 rtsp_server.py '{"address": "127.0.0.1", "port": 0, "mounts": {"gate": "gate.json"}}'
 
 Prints ``READY {"port": N}`` when it listens and ends when its standard input does. Each mount is one shared media
 that behaves like a camera: it sends in real time, from the file's start when the first client comes, and a client
@@ -129,7 +129,7 @@ def main() -> None:
     settings = json.loads(sys.argv[1])
     Gst.init(None)
     server = GstRtspServer.RTSPServer()
-    server.set_address("127.0.0.1")
+    server.set_address(settings["address"])
     server.set_service(str(settings["port"]))
     for name, index in settings["mounts"].items():
         server.get_mount_points().add_factory(f"/{name}", factory(settings, Clip(Path(index))))

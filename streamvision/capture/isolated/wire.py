@@ -59,7 +59,7 @@ def write_pictures(fd: int, pictures: Sequence[SourcePicture]) -> list[dict[str,
             at += _write(fd, plane, at)
         described.append({
             **facts, "planes": places, "pts_s": each.pts_s, "received_s": each.received_s, "corrupt": each.corrupt,
-            "sender_utc": each.sender_utc.isoformat() if each.sender_utc else None,
+            "sender_utc": each.sender_utc.isoformat() if each.sender_utc else None, "lost_packets": each.lost_packets,
         })  # fmt: skip
     return described
 
@@ -74,6 +74,7 @@ def read_picture(fd: int, described: Mapping[str, Any]) -> SourcePicture:
             float(described["received_s"]),
             None if utc is None else datetime.fromisoformat(utc),
             bool(described["corrupt"]),
+            int(described["lost_packets"]),
         )
     except (KeyError, TypeError, ValueError, OverflowError, OSError, av.FFmpegError, MemoryError) as error:
         raise Nonsense(f"a picture that cannot be: {error}") from error

@@ -160,7 +160,7 @@ function update(card, status) {
   card.status = status;
   setPill(card.pill, status.state);
   card.pill.title = `for ${span(status.since_s)}`;
-  const cause = status.state === "live" ? "" : `${status.cause || "no cause known"}, for ${span(status.since_s)}`;
+  const cause = status.state === "live" ? status.cause : `${status.cause || "no cause known"}, for ${span(status.since_s)}`;
   card.cause.hidden = !cause;
   card.cause.textContent = cause;
   setFigure(card.cells.analysed, status.analysed_fps.toFixed(1), "/s");
