@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import av
@@ -28,11 +29,11 @@ _SERIES = re.compile(r"streamvision_(\w+)\{(.*)\} (\S+)")
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 
 
-def small(source: Path, target: Path, seconds: float = 20.0) -> Path:
+def small(source: Path, target: Path, seconds: float = 20.0, options: Mapping[str, str] = MappingProxyType({})) -> Path:
     """Encode a video anew, small and with a key frame per second, so that twenty of them fit into two processors."""
     with av.open(str(source)) as reader, av.open(str(target), "w") as writer:
         video = reader.streams.video[0]
-        out = writer.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "crf": "20", "bf": "0"})
+        out = writer.add_stream("libx264", rate=FPS, options={"preset": "veryfast", "crf": "20", "bf": "0", **options})
         (out.width, out.height), out.pix_fmt, out.gop_size = SIZE_WH, "yuv420p", FPS
         count, every = 0, float(video.average_rate or 25) / FPS
         for number, frame in enumerate(reader.decode(video)):
