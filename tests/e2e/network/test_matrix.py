@@ -20,7 +20,7 @@ from .scene import FPS, NEIGHBOURS, Books, Scene, scene
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow, requires_rtsp]
 
-BOUND_S = scaled(90.0, 240.0)
+BOUND_S = 240.0
 TIMEOUT_S = scaled(2.0, 5.0)
 CLEAN_S = scaled(0.0, 60.0)
 FAULT_S = scaled(0.0, 60.0)
