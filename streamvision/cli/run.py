@@ -25,6 +25,9 @@ def run(
 
     Example: streamvision run /etc/streamvision/config.yaml
     """
+    from streamvision.cli._heap import few_arenas
+
+    few_arenas()  # before a library starts a thread
     from streamvision.cli._daemon import run_settings
     from streamvision.cli._settings import parse_shard, read_settings
 

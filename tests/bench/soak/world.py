@@ -213,8 +213,8 @@ def reloads(world: World, rest_s: float) -> Actor:
 
 
 def _visited(world: World) -> bool:
-    row = world.daemon.streams()["visitor"]
-    return bool(row["state"] == "stopped" and _in_flight(row["counts"]) == 0)
+    row = world.daemon.streams().get("visitor")  # a reload that is under way may have taken it away already
+    return row is None or bool(row["state"] == "stopped" and _in_flight(row["counts"]) == 0)
 
 
 def _grown(world: World, before: int) -> bool:
