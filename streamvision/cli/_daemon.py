@@ -16,7 +16,7 @@ from streamvision import __version__
 from streamvision.clock import SystemClock
 from streamvision.config import ServerSettings, Settings, Shard
 from streamvision.daemon import Signals, serve
-from streamvision.errors import StreamvisionError
+from streamvision.errors import StoreError, StreamvisionError
 from streamvision.health import Heartbeats
 from streamvision.metrics import Metrics
 from streamvision.notify import Notifier
@@ -80,7 +80,7 @@ def _serve(
             beat=heartbeats.beat,
             retention=retention_of(settings),
         )
-        stack.callback(_close, store, clock)
+        stack.push(partial(_close, store, clock))
         heartbeats.register(store.STAGE, STORE_ALLOWANCE_S)
         board = StatusBoard(settings, metrics, heartbeats, store, clock)
         pipeline = Pipeline(settings, store, metrics, heartbeats, board, clock)
@@ -107,9 +107,12 @@ def _serve(
     if moves() and not code:
         return True
     if pipeline.compiling:
+        log.info("left an engine half built; it is built at the next start")
         _leave(pipeline.failure.exit_code if pipeline.failure else code)
     if pipeline.failure is not None:
         raise pipeline.failure
+    if pipeline.left_behind:
+        _leave(code)
     if code:
         raise typer.Exit(code)
     return False
@@ -120,10 +123,16 @@ def _moves(store: EventStore, signals: Signals) -> bool:
     return isinstance(store, StandInStore) and store.usable and not signals.stop.is_set()
 
 
-def _close(store: EventStore, clock: SystemClock) -> None:
-    store.close()
-    if isinstance(store, StandInStore):
-        store.move(clock)
+def _close(store: EventStore, clock: SystemClock, _: object, error: BaseException | None, __: object) -> None:
+    """Close the store at the end. What cannot be written is told, but never in place of ``error``, the end's cause."""
+    try:
+        store.close()
+        if isinstance(store, StandInStore):
+            store.move(clock)
+    except StoreError as lost:
+        if error is None:
+            raise
+        log.error("the event store could not be closed in order", error=str(lost))
 
 
 def _reread(reread: Callable[[], Settings], settings: Settings) -> Settings:
@@ -147,8 +156,7 @@ def _as_shard(shard: str) -> dict[str, str]:
 
 
 def _leave(code: int) -> None:
-    """End at once: a compiler's own threads are at work, and the interpreter would crash when it ends under them."""
-    log.info("left an engine half built; it is built at the next start")
+    """End at once: threads are at work that the interpreter would wait for, or crash when it ends under them."""
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -181,6 +181,11 @@ class Pipeline:
         return not all(serving.join(0) for serving in list(self._wiring.servings))
 
     @property
+    def left_behind(self) -> bool:
+        """Whether a sink's thread still waits for its receiver, which the end of the process must not do."""
+        return any(delivery.left_behind for delivery in list(self._stages.deliveries.values()))
+
+    @property
     def failure(self) -> StreamvisionError | None:
         """Why a finite source could not be read to its end, if one could not."""
         rows = list(self._stages.rows.values())

@@ -169,7 +169,7 @@ class Running:
         deliveries = list(self.stages.deliveries.values())
         for delivery in deliveries:
             delivery.stop(remaining_s() / 2)
-        ended = [not started or delivery.join(remaining_s()) for delivery in deliveries]
+        ended = [not started or delivery.see_off(remaining_s()) for delivery in deliveries]
         return all(ended)
 
     def _flush(self, timeout_s: float) -> bool:

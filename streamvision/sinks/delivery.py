@@ -28,6 +28,10 @@ LONGEST_RETRY_AFTER_S = 3600.0
 FIRST_PAUSE_S = 0.5
 LONGEST_PAUSE_S = 60.0
 LONGEST_PAUSE_AT_END_S = 0.5
+PATIENCE_AT_END_S = 3.0
+"""For how long a sink that takes nothing is still asked at the end."""
+ATTEMPT_AT_END_S = 1.0
+"""How much later an attempt from which nothing has come is left behind."""
 
 
 Done = Callable[[Sequence[StoredEvent], int], None]
@@ -123,6 +127,9 @@ class Delivery:
         self._pause_s = 0.0
         self._stopping = threading.Event()
         self._give_up_at_s = float("inf")
+        self._moved_at_s = float("inf")
+        self.left_behind = False
+        """Whether the thread still waits for its receiver although nobody waits for the thread any more."""
         self._thread = threading.Thread(target=self._guarded, name=self.stage, daemon=True)
 
     def start(self) -> None:
@@ -130,14 +137,36 @@ class Delivery:
         self._thread.start()
 
     def stop(self, deadline_s: float) -> None:
-        """Ask the thread to end once everything stored is delivered, or after ``deadline_s`` seconds."""
-        self._give_up_at_s = self._clock.monotonic() + deadline_s
+        """Ask the thread to end: once all is delivered, after ``deadline_s`` seconds, or when the sink takes nothing.
+
+        What a sink takes nothing of for `PATIENCE_AT_END_S` seconds stays in the store for the next start.
+        """
+        self._moved_at_s = self._clock.monotonic()
+        self._give_up_at_s = self._moved_at_s + deadline_s
         self._stopping.set()
 
     def join(self, timeout_s: float) -> bool:
         """Wait for the thread's end; False if that took too long."""
         self._thread.join(max(0.0, timeout_s))
         return not self._thread.is_alive()
+
+    def see_off(self, timeout_s: float) -> bool:
+        """Wait for the end of the process's last delivery; False if that took too long.
+
+        A receiver that is frozen may hold an attempt for longer than an end may take. The thread is left behind then:
+        what is not confirmed stays in the store, and comes again at the next start.
+        """
+        until_s = self._clock.monotonic() + timeout_s
+        while not self.join(min(LONGEST_PAUSE_AT_END_S / 5, until_s - self._clock.monotonic())):
+            now_s = self._clock.monotonic()
+            if now_s >= self._moved_at_s + PATIENCE_AT_END_S + ATTEMPT_AT_END_S:
+                self.left_behind = True
+                log.warning("left behind while it waits for its receiver; its events stay in the store",
+                            sink=self._name, pending=self.pending)  # fmt: skip
+                return True
+            if now_s >= until_s:
+                return False
+        return True
 
     @property
     def pending(self) -> int:
@@ -172,7 +201,8 @@ class Delivery:
     def _done(self) -> bool:
         if not self._stopping.is_set():
             return False
-        return self.pending == 0 or self._clock.monotonic() >= self._give_up_at_s
+        give_up_at_s = min(self._give_up_at_s, self._moved_at_s + PATIENCE_AT_END_S)
+        return self.pending == 0 or self._clock.monotonic() >= give_up_at_s
 
     def _deliver_next(self) -> None:
         self._cursor = max(self._cursor, self._store.floor)
@@ -234,6 +264,8 @@ class Delivery:
 
     def _count(self, delivered: int) -> None:
         self._stats.delivered += delivered
+        if self._stopping.is_set():
+            self._moved_at_s = self._clock.monotonic()
         if self._pause_s:
             log.info("sink takes events again", sink=self._name)
         self._pause_s = 0.0

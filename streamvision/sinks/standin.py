@@ -86,8 +86,8 @@ class StandInStore(EventStore):
     def move(self, clock: Clock) -> int:
         """Move everything to its place, after `close`; return how many events that were.
 
-        Raises `StoreError` when the place still cannot be used: the events in memory are lost then, and counted in
-        the text.
+        Raises `StoreError` when the place still cannot be used and there are events: they are lost then, and counted
+        in the text.
         """
         with closing(sqlite3.connect(self._folder / FILE_NAME)) as memory:
             count = int(memory.execute("SELECT count(*) FROM events").fetchone()[0])
@@ -97,6 +97,8 @@ class StandInStore(EventStore):
                 connection = stack.enter_context(closing(open_store(self._place, clock)))
                 _move(connection, self._folder / FILE_NAME)
         except (StoreError, sqlite3.Error) as error:
+            if not count:
+                return 0
             raise StoreError(f"{count} events in memory are lost: {error}", where=str(self._place)) from error
         finally:
             shutil.rmtree(self._folder, ignore_errors=True)

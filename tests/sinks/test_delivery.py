@@ -9,6 +9,7 @@ import pytest
 from streamvision.clock import SystemClock
 from streamvision.errors import SinkError
 from streamvision.metrics import SinkStats
+from streamvision.sinks import delivery as module
 from streamvision.sinks.delivery import Delivery
 from streamvision.sinks.store import EventStore
 from streamvision.sinks.wanted import Wanted
@@ -215,3 +216,52 @@ def test_the_receiver_says_when_it_wants_to_be_asked_again(store):
     delivery.stop(WAIT_S)
     assert delivery.join(WAIT_S)
     assert times[1] - times[0] >= 0.4
+
+
+class Frozen(ScriptedSink):
+    """Takes one event, and then nothing until it is thawed."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.held, self.thawed = threading.Event(), threading.Event()
+
+    def deliver(self, events) -> None:
+        if self.taken:
+            self.held.set()
+            assert self.thawed.wait(WAIT_S * 3)
+        super().deliver(events)
+
+
+def test_an_attempt_that_does_not_come_back_is_left_behind_at_the_end_and_nothing_is_lost(store):
+    sink = Frozen()
+    delivery, _ = deliver(store, sink, batch=1)
+    append(store, 1, 2, 3)
+    delivery.start()
+    assert sink.held.wait(WAIT_S)
+    delivery.stop(WAIT_S)
+    try:
+        assert delivery.see_off(WAIT_S * 3)
+        assert delivery.left_behind
+        store.flush()
+        assert store.register("log") == 1
+    finally:
+        sink.thawed.set()
+    assert delivery.join(WAIT_S)
+
+
+def test_a_sink_that_goes_on_taking_is_given_its_time_at_the_end(store, monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE_AT_END_S", 1.0)
+
+    class Slow(ScriptedSink):
+        def deliver(self, events):
+            time.sleep(0.4)
+            super().deliver(events)
+
+    sink = Slow()
+    delivery, _ = deliver(store, sink, batch=1)
+    append(store, *range(6))
+    delivery.start()
+    delivery.stop(WAIT_S)
+    assert delivery.see_off(WAIT_S)
+    assert not delivery.left_behind
+    assert sink.taken == list(range(6))
