@@ -110,12 +110,18 @@ class StreamAnalyser:
         return events
 
     def _cut(self, info: FrameInfo) -> list[Event]:
-        """Start anew where a file starts anew; a reconnected camera still looks at the same scene."""
+        """Start anew where a file starts anew and where the machine has slept.
+
+        A camera that was reconnected still looks at the same scene.
+        """
         last = self._last
-        if last is None or info.epoch == last.epoch or info.clock is not ClockSource.FILE:
+        again = last is not None and info.epoch != last.epoch and info.clock is ClockSource.FILE
+        slept = last is not None and info.sleeps != last.sleeps
+        if last is None or not (again or slept):
             return []
         self._tracker.reset()
-        events = self._quoted([event for rule in self._rules for event in rule.close(last, "restart")])
+        reason = "slept" if slept else "restart"
+        events = self._quoted([event for rule in self._rules for event in rule.close(last, reason)])
         self._attributes.clear()
         return events
 
@@ -300,27 +306,29 @@ class Outages:
         self._clock = clock
         self._stats = stats
         self._happening: str | None = None
-        self._since: datetime | None = None
+        self._since_s = 0.0
 
     def update(self, change: StateChange) -> list[Event]:
-        """Return the event that a state change amounts to, if any."""
-        now = self._clock.utcnow()
+        """Return the event that a state change amounts to, if any.
+
+        An outage lasts as long as CLOCK_BOOTTIME says: the machine's sleep is part of it, a jump of the wall clock not.
+        """
+        now = self._clock.utcnow() - timedelta(seconds=change.ago_s)
         if change.new is StreamState.LIVE:
             return self._end(now, "recovered")
         if change.new is StreamState.STOPPED:
             return self._end(now, "stopped")
         if change.new is StreamState.CONNECTING or self._happening is not None:
             return []
-        self._happening, self._since = self._new_id(), now
+        self._happening, self._since_s = self._new_id(), self._clock.boottime() - change.ago_s
         data = {"state": str(change.new), "reason": change.reason, "cause": change.cause}
         return [self._event(self._happening, Phase.START, self._happening, now, data, {})]
 
     def _end(self, now: datetime, reason: str) -> list[Event]:
-        if self._happening is None or self._since is None:
+        if self._happening is None:
             return []
-        lasted: timedelta = now - self._since
         happening, self._happening = self._happening, None
-        evidence = {"outage_s": round(max(0.0, lasted.total_seconds()), 3)}
+        evidence = {"outage_s": round(self._clock.boottime() - self._since_s, 3)}
         return [self._event(self._new_id(), Phase.END, happening, now, {"reason": reason}, evidence)]
 
     def _event(

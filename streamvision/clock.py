@@ -6,7 +6,7 @@ import math
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
+from typing import Final, Protocol
 
 from streamvision.types import ClockSource
 
@@ -15,7 +15,11 @@ class Clock(Protocol):
     """What the daemon knows of time. Injected everywhere, so that tests do not wait."""
 
     def monotonic(self) -> float:
-        """Seconds since an arbitrary start; never goes back."""
+        """Seconds since an arbitrary start; never goes back, and stands still while the machine sleeps."""
+        ...
+
+    def boottime(self) -> float:
+        """Seconds since an arbitrary start, those in which the machine slept too; never goes back."""
         ...
 
     def utcnow(self) -> datetime:
@@ -26,16 +30,25 @@ class Clock(Protocol):
         """How far `utcnow` may be from the truth, as far as that is known; 0 where nothing is known against it."""
         ...
 
+    def synchronised(self) -> bool | None:
+        """Whether `utcnow` follows a time server; None where nobody can say."""
+        ...
+
 
 class SystemClock:
     """The machine's own clocks."""
 
     def __init__(self) -> None:
         self._uncertainty_s = 0.0
+        self._synchronised: bool | None = None
 
     def monotonic(self) -> float:
         """Return ``time.monotonic()`` in seconds."""
         return time.monotonic()
+
+    def boottime(self) -> float:
+        """Return CLOCK_BOOTTIME of clock_gettime(2) in seconds."""
+        return time.clock_gettime(time.CLOCK_BOOTTIME)
 
     def utcnow(self) -> datetime:
         """Return the present UTC time."""
@@ -45,9 +58,41 @@ class SystemClock:
         """Return what `vouch` was told last; 0 before."""
         return self._uncertainty_s
 
-    def vouch(self, uncertainty_s: float) -> None:
+    def synchronised(self) -> bool | None:
+        """Return what `vouch` was told last; None before."""
+        return self._synchronised
+
+    def vouch(self, uncertainty_s: float, synchronised: bool | None = None) -> None:
         """Tell how far the wall clock may be off, as somebody who watches it has found."""
-        self._uncertainty_s = uncertainty_s
+        self._uncertainty_s, self._synchronised = uncertainty_s, synchronised
+
+
+SLEEP_S: Final = 1.0
+"""A shorter sleep of the machine goes unnoticed, as a short stall of a camera does."""
+
+
+class SleepWatch:
+    """Notices when the machine has slept (suspend to memory or disk): CLOCK_BOOTTIME has outrun CLOCK_MONOTONIC.
+
+    For one thread. The two cannot be read at once: the order in which they are makes a thread that is held up between
+    them overlook a short sleep rather than see one that never was.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._asleep_s = self._at_most_s()
+
+    def look(self) -> float:
+        """Return for how many seconds the machine has slept since the last look; 0 if it has not."""
+        slept_s = self._clock.boottime() - self._clock.monotonic() - self._asleep_s
+        if slept_s < SLEEP_S:
+            return 0.0
+        self._asleep_s = self._at_most_s()
+        return slept_s
+
+    def _at_most_s(self) -> float:
+        awake_s = self._clock.monotonic()
+        return self._clock.boottime() - awake_s
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +100,7 @@ class Stamp:
     """When a picture was taken: ``media_s`` on the stream's own time line, ``captured_at`` in UTC, and by which clock.
 
     ``uncertainty_s`` is how far ``captured_at`` may be from the truth, as far as that can be known from here.
+    ``sleeps`` is how often the machine has slept since the stream's first picture.
     """
 
     media_s: float
@@ -62,6 +108,7 @@ class Stamp:
     clock: ClockSource
     uncertainty_s: float
     epoch: int
+    sleeps: int = 0
 
 
 class _Cadence:
@@ -179,6 +226,7 @@ class MediaTimeline:
         without jitter slows it down more and more (to a standstill at 10 s), a lag of more than 2 s speeds it up (to
         double at 5 s), and a lag of more than 5 s is caught up at once.
         A camera that counts 25 pictures as one second but sends 21 thus gets seconds of almost the true length.
+        Time in which the machine slept counts: the stream goes on later, and `Stamp.sleeps` says that it did.
 
     UTC
         ``rtcp``: the sender's own statement, if its clock is within a minute of ours; uncertainty 0.02 s, or as much
@@ -201,6 +249,9 @@ class MediaTimeline:
         self._shift_s = 0.0
         self._disordered = False
         self._epoch = 0
+        self._sleep = SleepWatch(clock)
+        self._slept_s = 0.0
+        self._sleeps = 0
 
     def restart(self) -> None:
         """Begin a new epoch: the source was opened again, its pts start anew. Before the first picture, do nothing."""
@@ -218,6 +269,7 @@ class MediaTimeline:
         """Return the time of the next picture; arguments as in `interfaces.SourcePicture`."""
         pts_s = pts_s if pts_s is not None and math.isfinite(pts_s) else None
         first = self._received_s is None
+        received_s = self._awake_and_asleep_s(received_s)
         last_s = received_s if self._received_s is None else self._received_s
         received_s = max(received_s, last_s)
         self._first_received_s = received_s if first else self._first_received_s
@@ -229,6 +281,14 @@ class MediaTimeline:
         self._received_s = received_s
         self._remember(pts_s)
         return self._stamp(arrival_s, sender_utc)
+
+    def _awake_and_asleep_s(self, received_s: float) -> float:
+        """Return a monotonic time on a line on which the machine's sleep counts, if the stream goes on meanwhile."""
+        slept_s = self._sleep.look()
+        if slept_s and self._live and self._received_s is not None:
+            self._slept_s += slept_s
+            self._sleeps += 1
+        return received_s + self._slept_s
 
     def _advance(self, pts_s: float | None, waited_s: float, arrival_s: float) -> None:
         """Move media time to the next picture."""
@@ -283,10 +343,11 @@ class MediaTimeline:
     def _stamp(self, arrival_s: float, sender_utc: datetime | None) -> Stamp:
         if not self._live and self._file_start is not None:
             at = self._file_start + timedelta(seconds=self._media_s)
-            return Stamp(self._media_s, at, ClockSource.FILE, _FILE_UNCERTAINTY_S, self._epoch)
-        wall = self._clock.utcnow() - timedelta(seconds=max(0.0, self._clock.monotonic() - arrival_s))
+            return Stamp(self._media_s, at, ClockSource.FILE, _FILE_UNCERTAINTY_S, self._epoch, self._sleeps)
+        age_s = self._clock.monotonic() + self._slept_s - arrival_s
+        wall = self._clock.utcnow() - timedelta(seconds=max(0.0, age_s))
         if sender_utc is not None and abs(ahead_s := (sender_utc - wall).total_seconds()) <= _RTCP_BELIEVED_S:
             uncertainty_s = max(_RTCP_UNCERTAINTY_S, ahead_s)
-            return Stamp(self._media_s, sender_utc, ClockSource.RTCP, uncertainty_s, self._epoch)
+            return Stamp(self._media_s, sender_utc, ClockSource.RTCP, uncertainty_s, self._epoch, self._sleeps)
         uncertainty_s = _TRANSIT_S + self._arrival.jitter_s + self._clock.uncertainty_s()
-        return Stamp(self._media_s, wall, ClockSource.ARRIVAL, uncertainty_s, self._epoch)
+        return Stamp(self._media_s, wall, ClockSource.ARRIVAL, uncertainty_s, self._epoch, self._sleeps)

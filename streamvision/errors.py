@@ -19,6 +19,7 @@ Each says what happened, where, and what to do about it; a user never needs a tr
     |   |-- BrokenMedia                           the data cannot be decoded
     |   |-- CaptureHung                           a call into native code did not return
     |   |-- DecoderLost                           the process of an isolated source crashed or hung
+    |   |-- MachineSlept                          what was connected before the machine slept
     |   `-- EndOfStream                           a live source that ended; a finite one that is done
     |-- MissingError                     exit 3   something outside is missing: network, device, package, file
     |   |-- ModelMissing                          a network's file is not on this machine
@@ -166,6 +167,16 @@ class DecoderLost(CaptureError):  # noqa: N818
     """The process that a source was isolated in crashed, or hung and was ended."""
 
     reason = "decoder_crashed"
+
+
+class MachineSlept(CaptureError):  # noqa: N818
+    """The machine has slept for ``slept_s`` seconds; what was connected before is given up."""
+
+    reason = "slept"
+
+    def __init__(self, slept_s: float, *, where: str | None = None) -> None:
+        super().__init__(f"the machine slept for {slept_s:.0f} s", where=where)
+        self.slept_s = slept_s
 
 
 class CaptureHung(CaptureError):  # noqa: N818

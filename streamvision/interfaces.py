@@ -230,13 +230,15 @@ class SinkContext:
     """What a sink is told besides its options; ``state_dir`` is where its relative paths lie.
 
     ``streams`` tells the streams that are configured at this moment, with their rules. A sink whose `deliver` makes
-    several slow steps calls ``beat`` between them, so that it does not count as hung.
+    several slow steps calls ``beat`` between them, so that it does not count as hung. Events up to position ``born``
+    were stored by earlier runs of the daemon.
     """
 
     name: str
     state_dir: Path
     streams: Callable[[], Mapping[str, Sequence[RuleInfo]]] = _no_streams
     beat: Callable[[], None] = _no_sign
+    born: int = 0
 
 
 class Sink(Protocol):

@@ -39,7 +39,9 @@ def wants_gate(stream: StreamSettings, manifest: Manifest, *, live: bool) -> boo
     return live and manifest.kind != "motion" and manifest.options.get("regions") != "motion"
 
 
-def sink_context(name: str, settings: Callable[[], Settings], beat: Callable[[str], None]) -> SinkContext:
+def sink_context(
+    name: str, settings: Callable[[], Settings], beat: Callable[[str], None], born: int = 0
+) -> SinkContext:
     """Return what a sink is told; it asks for the streams anew, since a reload may change them."""
 
     known: tuple[Settings, dict[str, tuple[RuleInfo, ...]]] | None = None
@@ -51,7 +53,7 @@ def sink_context(name: str, settings: Callable[[], Settings], beat: Callable[[st
             known = now, {stream.id: rules_of(stream) for stream in now.streams}
         return known[1]
 
-    return SinkContext(name, settings().state_dir, streams, partial(beat, f"sink.{name}"))
+    return SinkContext(name, settings().state_dir, streams, partial(beat, f"sink.{name}"), born)
 
 
 def rules_of(stream: StreamSettings) -> tuple[RuleInfo, ...]:

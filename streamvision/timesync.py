@@ -11,11 +11,12 @@ import subprocess
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Final
 
 import structlog
 
-from streamvision.clock import SystemClock
+from streamvision.clock import Clock, SystemClock
 
 log = structlog.get_logger()
 
@@ -75,6 +76,40 @@ def _systemd() -> TimeSync:
     return known.get(done.stdout.strip(), TimeSync(None, 0.0))
 
 
+SETTLED_S: Final = 600.0
+"""For how long a clock must have followed a time server, without a jump, before anything is deleted by it."""
+JUMP_S: Final = 60.0
+
+
+class TrustedTime:
+    """Wall time for what must not believe a jump; for one thread, asked every minute or so.
+
+    Nothing is known until the clock has been synchronised for `SETTLED_S` without jumping by more than `JUMP_S`.
+    From then on the time goes on by CLOCK_BOOTTIME, which nobody can set; later jumps change nothing.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._zero: datetime | None = None
+        self._since_s = 0.0
+        self._settled = False
+
+    def now(self) -> datetime | None:
+        """Return the time in UTC; None while it is not known."""
+        boot_s = self._clock.boottime()
+        if not self._settled:
+            self._consider(boot_s, self._clock.utcnow() - timedelta(seconds=boot_s))
+        return self._zero + timedelta(seconds=boot_s) if self._settled and self._zero is not None else None
+
+    def _consider(self, boot_s: float, zero: datetime) -> None:
+        """Take what the wall clock says now; ``zero`` is when CLOCK_BOOTTIME was 0 according to it."""
+        steady = self._zero is not None and abs((zero - self._zero).total_seconds()) <= JUMP_S
+        if not steady or not self._clock.synchronised():
+            self._since_s = boot_s
+        self._zero = zero
+        self._settled = boot_s - self._since_s >= SETTLED_S
+
+
 class TimeSyncWatch:
     """Looks every half minute, in a thread of its own: ``clock`` learns its uncertainty, ``tell`` the state."""
 
@@ -116,7 +151,7 @@ class TimeSyncWatch:
 
     def _look(self) -> None:
         found = self._ask()
-        self._clock.vouch(found.error_s)
+        self._clock.vouch(found.error_s, found.synchronised)
         self._tell(found)
         if found.synchronised is not self._said and not (found.synchronised is None and self._said is None):
             if found.synchronised:

@@ -87,11 +87,10 @@ class InputSpec:
 
 @dataclass(frozen=True, slots=True)
 class FrameInfo:
-    """When, where and what a picture is.
+    """When, where and what a picture is; ``received_s`` is the monotonic time at which its packet arrived.
 
     ``media_s`` is stream time in seconds: it starts near 0, never goes back, and goes on across reconnects.
-    ``epoch`` grows by one whenever pts start anew (reconnect, loop of a file).
-    ``received_s`` is the monotonic time at which the packet arrived.
+    ``epoch`` grows by one whenever pts start anew (reconnect, loop of a file), ``sleeps`` when the machine has slept.
     """
 
     stream: str
@@ -104,6 +103,7 @@ class FrameInfo:
     uncertainty_s: float
     size_wh: tuple[int, int]
     corrupt: bool = False
+    sleeps: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

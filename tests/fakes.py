@@ -15,11 +15,16 @@ from streamvision.interfaces import SourcePicture
 
 
 class FakeClock:
-    """A clock that moves only when it is told to. Safe for several threads."""
+    """A clock that moves only when it is told to. Safe for several threads.
+
+    `advance` moves everything, `jump` the wall clock alone, `sleep` what goes on while the machine sleeps.
+    """
 
     def __init__(self, start_s: float = 100.0, utc: datetime = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)) -> None:
         self.error_s = 0.0
+        self.follows: bool | None = None
         self._now_s = start_s
+        self._asleep_s = 0.0
         self._utc_at_zero = utc - timedelta(seconds=start_s)
         self._lock = threading.Lock()
 
@@ -27,15 +32,31 @@ class FakeClock:
         with self._lock:
             return self._now_s
 
+    def boottime(self) -> float:
+        with self._lock:
+            return self._now_s + self._asleep_s
+
     def utcnow(self) -> datetime:
-        return self._utc_at_zero + timedelta(seconds=self.monotonic())
+        with self._lock:
+            return self._utc_at_zero + timedelta(seconds=self._now_s + self._asleep_s)
 
     def uncertainty_s(self) -> float:
         return self.error_s
 
+    def synchronised(self) -> bool | None:
+        return self.follows
+
     def advance(self, seconds: float) -> None:
         with self._lock:
             self._now_s += seconds
+
+    def sleep(self, seconds: float) -> None:
+        with self._lock:
+            self._asleep_s += seconds
+
+    def jump(self, seconds: float) -> None:
+        with self._lock:
+            self._utc_at_zero += timedelta(seconds=seconds)
 
 
 def blank_picture(width: int = 64, height: int = 48, value: int = 0) -> ArrayPicture:

@@ -43,7 +43,7 @@ def filled(streams: int = 2) -> Metrics:
     engine.state = "ready"
     engine.batch_size.observe(4)
     engine.seconds["infer"].observe(0.02)
-    metrics.clock_synchronised = True
+    metrics.clock_synchronised, metrics.sleeps = True, 0
     metrics.reloads.results["applied"] += 1
     metrics.reloads.succeeded(1.0)
     sink = metrics.sink("log")

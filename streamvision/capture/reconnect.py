@@ -8,6 +8,7 @@
 Waiting is exponential back-off with full jitter (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog,
 2015), so that a hundred cameras do not come back in the same instant. Its cap grows with the time that the camera
 has been away: short while somebody may be waiting for it, long once it is probably gone for the day. For ever.
+After the machine has slept it begins anew, with a first wait of at most half a second.
 """
 
 from __future__ import annotations
@@ -16,13 +17,16 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from streamvision.errors import AuthFailed, CaptureError, DecoderLost, TimedOut
+from streamvision.errors import AuthFailed, CaptureError, DecoderLost, MachineSlept, TimedOut
 from streamvision.types import StreamState
 
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """One step of a stream's connection; ``cause`` is a sentence without credentials, ``at_s`` monotonic."""
+    """One step of a stream's connection; ``cause`` is a sentence without credentials, ``at_s`` monotonic.
+
+    ``ago_s``: for how long that has been so already, because the machine slept.
+    """
 
     stream: str
     old: StreamState
@@ -30,6 +34,7 @@ class StateChange:
     reason: str
     cause: str
     at_s: float
+    ago_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +101,10 @@ class Connection:
     def failed(self, error: CaptureError, now_s: float) -> float:
         """The attempt or the connection has failed; return for how many seconds to wait before the next attempt."""
         lost_s = self._lost_since(now_s)
+        if isinstance(error, MachineSlept):
+            self._attempt, self._lost_s = 0, now_s
+            self._go(StreamState.BACKING_OFF, error.reason, str(error), now_s, error.slept_s)
+            return self._backoff.wait_s(0, 0.0, self._rng)
         if isinstance(error, AuthFailed):
             self._go(StreamState.AUTH_FAILED, error.reason, str(error), now_s)
             self._auth_attempt += 1
@@ -123,7 +132,7 @@ class Connection:
             self._lost_s = now_s
         return self._lost_s
 
-    def _go(self, new: StreamState, reason: str, cause: str, now_s: float) -> None:
+    def _go(self, new: StreamState, reason: str, cause: str, now_s: float, ago_s: float = 0.0) -> None:
         old, self.state = self.state, new
         if old is not new:
-            self._on_change(StateChange(self.stream, old, new, reason, cause, now_s))
+            self._on_change(StateChange(self.stream, old, new, reason, cause, now_s, ago_s))

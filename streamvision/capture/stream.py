@@ -17,7 +17,7 @@ from typing import TypeVar
 import structlog
 
 from streamvision.capture.gate import MotionGate
-from streamvision.capture.hangs import Abandoned, LeftBehind
+from streamvision.capture.hangs import Abandoned, LeftBehind, hung
 from streamvision.capture.masks import MaskedPicture, PrivacyMasks
 from streamvision.capture.orders import CaptureOptions, Target
 from streamvision.capture.pacing import Pacer, TargetRate
@@ -25,7 +25,7 @@ from streamvision.capture.quality import Quality
 from streamvision.capture.reconnect import Connection, StateChange
 from streamvision.channel import Channel, Closed
 from streamvision.clock import Clock, MediaTimeline, Stamp
-from streamvision.errors import BrokenMedia, CaptureError, CaptureHung, EndOfStream
+from streamvision.errors import BrokenMedia, CaptureError, EndOfStream, MachineSlept
 from streamvision.interfaces import ScalablePicture, Source, SourcePicture
 from streamvision.metrics import StreamStats
 from streamvision.types import Frame, FrameInfo, StreamState
@@ -97,6 +97,7 @@ class StreamCapture:
         self._abandoned = abandoned or Abandoned()
         self._relief = threading.Lock()
         self._due_s: float | None = None
+        self._slept: MachineSlept | None = None
         self._thread = self._worker(None)
 
     def start(self) -> None:
@@ -135,21 +136,35 @@ class StreamCapture:
             if self._clock.monotonic() < self._due_s:
                 self._beat()
                 return
-            self._relieve()
+            why = hung(self.options.stream)
+            self._abandoned.add(self.options.stream)
+            self._stats.abandoned += 1
+            log.error("capture hangs", stream=why.where, cause=why.what, abandoned=self._stats.abandoned)
+            self._relieve(why)
 
-    def _relieve(self) -> None:
+    def woken(self, slept_s: float) -> None:
+        """Connect a live source anew at once: the machine has slept. To be called by whoever calls `supervise`.
+
+        A camera that refused the credentials is left in peace for as long as it was meant to be.
+        """
+        with self._relief:
+            if not self._live or self._stop.is_set() or self.finished:
+                return
+            slept = MachineSlept(slept_s, where=self.options.stream)
+            if self._due_s is None:
+                self._slept = slept
+            else:
+                self._abandoned.add(self.options.stream, slept=True)
+                self._relieve(slept)
+
+    def _relieve(self, why: CaptureError) -> None:
         """Leave the thread behind that is in a call, and let another one go on."""
-        stream, self._due_s = self.options.stream, None
-        self._abandoned.add(stream)
-        self._stats.abandoned += 1
-        remedy = "with isolation: process, what hangs is ended"
-        hung = CaptureHung("the source hangs in native code and was given up", where=stream, remedy=remedy)
-        log.error("capture hangs", stream=stream, cause=hung.what, abandoned=self._stats.abandoned)
-        self._thread = self._worker(hung)
+        self._due_s = None
+        self._thread = self._worker(why)
         self._thread.start()
 
-    def _worker(self, hung: CaptureHung | None) -> threading.Thread:
-        return threading.Thread(target=self._run, args=(hung,), name=f"capture-{self.options.stream}", daemon=True)
+    def _worker(self, why: CaptureError | None) -> threading.Thread:
+        return threading.Thread(target=self._run, args=(why,), name=f"capture-{self.options.stream}", daemon=True)
 
     def stop(self) -> None:
         """Ask the thread to end; does not wait."""
@@ -166,10 +181,10 @@ class StreamCapture:
         """Whether the thread has done all it ever will; its channel is closed."""
         return self._done.is_set()
 
-    def _run(self, hung: CaptureHung | None) -> None:
+    def _run(self, why: CaptureError | None) -> None:
         reason, cause = "crash", "internal error"
         try:
-            reason, cause = self._capture(hung)
+            reason, cause = self._capture(why)
         except BaseException as error:  # the border of a thread: the supervisor reads `crashed`
             if self._left_behind:
                 self._abandoned.remove(self.options.stream)
@@ -186,12 +201,12 @@ class StreamCapture:
     def _left_behind(self) -> bool:
         return threading.current_thread() is not self._thread
 
-    def _capture(self, hung: CaptureHung | None) -> tuple[str, str]:
+    def _capture(self, why: CaptureError | None) -> tuple[str, str]:
         """Run session after session; return why the stream ended, as label and sentence.
 
-        ``hung`` is what the thread before this one is in.
+        ``why`` the thread before this one was left behind.
         """
-        error: CaptureError | None = hung
+        error = why
         decoded_before = self._stats.decoded
         while not self._stop.is_set():
             if error is not None and (end := self._after(error, progress=self._stats.decoded > decoded_before)):
@@ -230,10 +245,13 @@ class StreamCapture:
             self._connection.connecting(self._clock.monotonic())
         limits = self.options.limits
         try:
+            self._slept = None  # what begins now begins after it
             self._call(source.open, limits.open_s)
             self._begin_epoch(source)
             self._quality = Quality(self.options.stream, self._clock.monotonic()) if source.live else None
             while not self._stop.is_set():
+                if self._slept is not None:
+                    raise self._slept
                 self._beat()
                 self._turn(in_hand=0)
                 self._take_all(self._call(source.read, limits.read_s))
@@ -297,6 +315,9 @@ class StreamCapture:
         while (left_s := until_s - self._clock.monotonic()) > 0 and not self._stop.is_set():
             self._beat()
             if idle:
+                if self._slept is not None and self._connection.state is not StreamState.AUTH_FAILED:
+                    self._slept = None
+                    return
                 self._turn(in_hand=0)
             self._sleep(min(left_s, _SLICE_S))
 
@@ -357,6 +378,7 @@ class StreamCapture:
             clock=stamp.clock,
             uncertainty_s=stamp.uncertainty_s,
             size_wh=picture.size_wh,
+            sleeps=stamp.sleeps,
         )
         self._stats.size_wh = info.size_wh
         self._put(Frame(info, picture, pixels, letterbox, self._clock.monotonic()))

@@ -14,7 +14,6 @@ import json
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -35,7 +34,6 @@ SEARCH_PATH: Final = "STREAMVISION_ENGINES"
 ENGINE: Final = "engine.bin"
 META: Final = "meta.json"
 _PART: Final = ".part-"
-_STALE_S: Final = 86_400.0
 
 _log = structlog.get_logger(__name__)
 
@@ -128,18 +126,14 @@ class EngineCache:
 
         ``fill`` writes the engine into the file that it is given; without it the entry only remembers ``facts``.
         """
-        part: Path | None = None
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            part = Path(tempfile.mkdtemp(prefix=_PART, dir=self.folder))
-            self._write(part, key, fill, facts)
-            self._move(part, self.folder / key.digest)
+            with _part(self.folder) as part:
+                self._write(part, key, fill, facts)
+                self._move(part, self.folder / key.digest)
         except OSError as error:
             self._complain(error)
             return None
-        finally:
-            if part is not None:
-                shutil.rmtree(part, ignore_errors=True)
         self.prune(keep=key.digest)
         return _read(self.folder / key.digest)
 
@@ -191,9 +185,8 @@ class EngineCache:
 
     def prune(self, keep: str = "") -> None:
         """Remove what was not used for longest until the folder holds no more than it may; never ``keep``."""
-        for part in self.folder.glob(f"{_PART}*"):  # of builders that were killed
-            if time.time() - _used_s(part) > _STALE_S:
-                shutil.rmtree(part, ignore_errors=True)
+        for part in self.folder.glob(f"{_PART}*"):
+            _remove_orphan(part)
         places = sorted(self.folder.glob("[0-9a-f]*"), key=_used_s)
         sizes = {place: _bytes_in(place) for place in places}
         excess = sum(sizes.values()) - self._limit_bytes
@@ -280,6 +273,39 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def _part(folder: Path) -> Iterator[Path]:
+    """Give a folder to build in, which is locked as long as its builder lives, and removed at the end."""
+    part, handle = _locked_part(folder)
+    try:
+        yield part
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        os.close(handle)
+
+
+def _locked_part(folder: Path) -> tuple[Path, int]:
+    while True:
+        part = Path(tempfile.mkdtemp(prefix=_PART, dir=folder))
+        handle = os.open(part, os.O_RDONLY | os.O_DIRECTORY)
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        if _same_file(handle, part):
+            return part, handle
+        os.close(handle)  # somebody has taken it for an orphan before it was locked
+
+
+def _remove_orphan(part: Path) -> None:
+    """Remove what a builder that was killed has left; the folder of one that is at work is locked."""
+    with contextlib.suppress(OSError):
+        handle = os.open(part, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(part, ignore_errors=True)
+        finally:
+            os.close(handle)
 
 
 def _locked(path: Path, model: str) -> int:

@@ -29,6 +29,7 @@ from streamvision.explain.shelf import Request, Shelf, State
 from streamvision.explain.targets import Area, Object, Target
 from streamvision.interfaces import Engine
 from streamvision.metrics import StreamStats
+from streamvision.timesync import TrustedTime
 from streamvision.types import Analysis, Event, Frame, Phase, UInt8
 
 log = structlog.get_logger()
@@ -83,6 +84,8 @@ class Explainer:
         self._waiting: list[Request] = []
         self._stop = threading.Event()
         self._prune_at_s = 0.0
+        self._time = TrustedTime(clock)
+        self._earlier: frozenset[str] | None = None
         self._thread = threading.Thread(target=self._guarded, name=self.stage, daemon=True)
 
     def start(self) -> None:
@@ -130,6 +133,7 @@ class Explainer:
 
     def _run(self) -> None:
         self._waiting = list(self._shelf.pending())
+        self._earlier = self._shelf.names()
         while not self._stop.is_set():
             self._tend(0.0 if self._waiting else _IDLE_S)
             if self._waiting and not self._stop.is_set():
@@ -147,9 +151,20 @@ class Explainer:
             pass
         if self._clock.monotonic() >= self._prune_at_s:
             self._prune_at_s = self._clock.monotonic() + _PRUNE_EVERY_S
-            for lost in self._shelf.prune(self._clock.utcnow().timestamp()):
-                self._waiting = [one for one in self._waiting if one.event != lost.event]
-                self._count(lost, "pruned")
+            self._prune()
+
+    def _prune(self) -> None:
+        """Keep the shelf within its bounds; nothing is too old before the wall clock can be trusted.
+
+        What this run has made before that may bear any time.
+        """
+        now = self._time.now()
+        if now is not None and self._earlier is not None:
+            self._shelf.renew(now.timestamp(), self._earlier)
+            self._earlier = None
+        for lost in self._shelf.prune(None if now is None else now.timestamp()):
+            self._waiting = [one for one in self._waiting if one.event != lost.event]
+            self._count(lost, "pruned")
 
     def _keep(self, kept: _Kept) -> None:
         request = kept.request

@@ -7,9 +7,11 @@ has become of it; ``ID.jpg``, the map over the picture. Each is there whole or n
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -122,10 +124,20 @@ class Shelf:
             if request is not None and request.state is State.PENDING:
                 yield request
 
-    def prune(self, now_s: float) -> list[Request]:
+    def names(self) -> frozenset[str]:
+        """Return the names of all files."""
+        return frozenset(path.name for path in self.folder.glob("[!.]*"))
+
+    def renew(self, now_s: float, but: frozenset[str]) -> None:
+        """Let every file be as new as if it were made now (seconds since 1970), but those of these names."""
+        for name in self.names() - but:
+            with suppress(FileNotFoundError):
+                os.utime(self.folder / name, (now_s, now_s))
+
+    def prune(self, now_s: float | None) -> list[Request]:
         """Remove what is too old or too much, the oldest first; return what had not been explained yet.
 
-        ``now_s`` is seconds since 1970.
+        ``now_s`` is seconds since 1970; where it is not known, nothing is too old.
         """
         groups: dict[str, list[tuple[Path, int, float]]] = defaultdict(list)
         for path in self.folder.glob("[!.]*"):
@@ -137,7 +149,8 @@ class Shelf:
         used = sum(size for files in groups.values() for _, size, _ in files)
         lost = []
         for event, files in sorted(groups.items(), key=lambda item: (min(file[2] for file in item[1]), item[0])):
-            if used <= self._max_bytes and now_s - max(file[2] for file in files) <= self._max_age_s:
+            too_old = now_s is not None and now_s - max(file[2] for file in files) > self._max_age_s
+            if used <= self._max_bytes and not too_old:
                 continue
             request = self.find(event)
             lost += [request] if request is not None and request.state is State.PENDING else []

@@ -71,6 +71,8 @@ FAMILIES: Mapping[str, tuple[str, str]] = {
     "config_last_reload_success_timestamp_seconds": ("gauge", "When the file was last read and applied, unix time"),
     "clock_synchronised": ("gauge", "1 while the wall clock follows a time server; absent where nobody can say"),
     "clock_uncertainty_seconds": ("gauge", "How far the wall clock may be off; a day where nobody has set it"),
+    "machine_sleeps_total": ("counter", "How often the machine has slept (suspend) while the daemon ran"),
+    "machine_slept_seconds_total": ("counter", "For how long it has slept"),
     "build_info": ("gauge", "1; the labels say what is running"),
 }
 """Family -> (kind, help), in the order of exposition."""
@@ -288,6 +290,9 @@ class Metrics:
         self.reloads = ReloadStats()
         self.clock_synchronised: bool | None = None
         self.clock_uncertainty_s = 0.0
+        self.sleeps: int | None = None
+        """How often the machine has slept; None where nobody watches."""
+        self.slept_s = 0.0
         self.shard = ""
         """Which share of the streams this process has, like 2/8; empty: all of them."""
         self._registry = _process_registry() if registry is None else registry
@@ -326,6 +331,9 @@ class Metrics:
         if self.clock_synchronised is not None:
             lines["clock_synchronised"].append(f"{PREFIX}clock_synchronised {int(self.clock_synchronised)}")
             lines["clock_uncertainty_seconds"].append(f"{PREFIX}clock_uncertainty_seconds {self.clock_uncertainty_s}")
+        if self.sleeps is not None:
+            lines["machine_sleeps_total"].append(f"{PREFIX}machine_sleeps_total {self.sleeps}")
+            lines["machine_slept_seconds_total"].append(f"{PREFIX}machine_slept_seconds_total {self.slept_s:.3f}")
         lines["build_info"].append(_build_info(self.shard))
         return "\n".join(line for family, body in lines.items() if body for line in (_head(family), *body)) + "\n"
 

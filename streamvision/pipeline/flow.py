@@ -21,7 +21,7 @@ from streamvision.analysis import AnalysisStage, Errand, Item, StreamAnalyser, S
 from streamvision.asides import Aside
 from streamvision.changes import Plan, plan
 from streamvision.channel import Closed
-from streamvision.clock import Clock
+from streamvision.clock import Clock, SleepWatch
 from streamvision.config import Settings
 from streamvision.engine.build import Workshop
 from streamvision.engine.manifest import load
@@ -73,6 +73,8 @@ class Pipeline:
             store, metrics, heartbeats, clock, rng or random.Random(), workshop or Workshop(), self._hand_over,
             lambda: self.settings,
         )  # fmt: skip
+        self._sleep = SleepWatch(clock)
+        metrics.sleeps = metrics.sleeps or 0
         self._stopping = threading.Event()
         self._running = Running(self._stages, self._wiring, self._stopping)
         self.started = threading.Event()
@@ -141,9 +143,16 @@ class Pipeline:
         return changes
 
     def tick(self) -> None:
-        """Tell the analysis of streams whose last picture has been through; keep an eye on the outlets."""
+        """Tell the analysis of streams whose last picture has been through; reconnect after the machine slept."""
+        slept_s = self._sleep.look()
+        if slept_s:
+            log.warning("the machine slept; cameras are connected anew", seconds=round(slept_s))
+            self.metrics.sleeps = (self.metrics.sleeps or 0) + 1
+            self.metrics.slept_s += slept_s
         for row in list(self._stages.rows.values()):
             row.capture.supervise()
+            if slept_s:
+                row.capture.woken(slept_s)
         if self._changing.acquire(blocking=False):  # while rows change, whoever changes them looks after them
             try:
                 self._end_streams()

@@ -9,7 +9,6 @@ from functools import partial
 from pathlib import Path
 
 import structlog
-from ulid import ULID
 
 from streamvision import asides, plugins
 from streamvision.analysis import Item, Outages, StreamAnalyser
@@ -43,11 +42,6 @@ from streamvision.types import Frame, StreamState
 log = structlog.get_logger()
 
 HandOver = Callable[[Item], None]
-
-
-def new_id() -> str:
-    """Return a new ULID."""
-    return str(ULID())
 
 
 def models_in_use(settings: Settings) -> list[str]:
@@ -146,7 +140,7 @@ class Wiring:
         """Return a stream's capture and the channel of a lane that it fills."""
         stats = self.metrics.stream(stream.id)
         inlet = self.inlet(stream, lane)
-        outages = Outages(stream.id, new_id, self.clock, stats)
+        outages = Outages(stream.id, self.store.new_id, self.clock, stats)
         capture = StreamCapture(
             self.capture_options(stream, lane), partial(self._source, stream), inlet, stats,
             self.clock, rng=self.rng, on_state=partial(self._on_state, outages),
@@ -189,7 +183,7 @@ class Wiring:
 
     def rule(self, stream: StreamSettings, chosen: RuleSettings) -> Rule:
         """Return one rule of a stream."""
-        context = RuleContext(stream.id, chosen.name, stream.zones, stream.lines, new_id)
+        context = RuleContext(stream.id, chosen.name, stream.zones, stream.lines, self.store.new_id)
         rule: Rule = plugins.load("rule", chosen.type)(chosen.options, context)
         return WhereRule(rule, chosen.where) if chosen.where else rule
 
@@ -200,7 +194,7 @@ class Wiring:
 
     def outlet(self, sink: SinkSettings) -> Sink:
         """Return a sink. Raises a `StreamvisionError`."""
-        return outlet_of(sink, sink_context(sink.name, self.settings, self.heartbeats.beat))
+        return outlet_of(sink, sink_context(sink.name, self.settings, self.heartbeats.beat, self.store.born))
 
     def delivery(self, sink: SinkSettings, outlet: Sink) -> Delivery:
         """Return what brings events to a sink, from its cursor on. Raises `StoreError`."""

@@ -22,8 +22,8 @@ log = structlog.get_logger()
 
 FILE_NAME = "events.db"
 """The store's file in state_dir."""
-VERSION = 2
-"""Of the layout; version 1 had dead letters that could not be retried."""
+VERSION = 3
+"""Of the layout; version 1 had dead letters that could not be retried, version 2 believed the wall clock."""
 # AUTOINCREMENT: a position is never used twice, also after the newest rows were deleted.
 _LAYOUT = """
 CREATE TABLE events(
@@ -45,8 +45,18 @@ DELETE FROM dead_letters WHERE rowid NOT IN (SELECT max(rowid) FROM dead_letters
 CREATE UNIQUE INDEX dead_letters_once ON dead_letters(sink, id);
 CREATE INDEX dead_letters_to_retry ON dead_letters(sink) WHERE retry = 1;
 """
-_STEPS = (_LAYOUT, _LETTERS)
+# `lived_us`: see ages.py. Version 2 had the wall clock's time there; its events are as old as the first of them.
+_AGES = """
+ALTER TABLE events RENAME COLUMN stored_us TO lived_us;
+ALTER TABLE dead_letters ADD COLUMN lived_us INTEGER NOT NULL DEFAULT 0;
+CREATE TABLE away(at_us INTEGER PRIMARY KEY, us INTEGER NOT NULL);
+INSERT OR REPLACE INTO facts VALUES(
+    'lived_us', coalesce((SELECT CAST(lived_us AS INTEGER) FROM events ORDER BY position LIMIT 1), 0));
+UPDATE dead_letters SET lived_us = (SELECT value FROM facts WHERE name = 'lived_us');
+"""
+_STEPS = (_LAYOUT, _LETTERS, _AGES)
 """What makes each version of the one before it; 0 is an empty file."""
+_WRITTEN_S = 1_780_000_000
 _WAL_LIMIT_BYTES = 64 << 20
 _TO_RETRY = "SELECT position, id, json FROM dead_letters WHERE sink = ? AND retry = 1 ORDER BY position LIMIT ?"
 _COLUMNS = "position, id, stream, type, time_us, json"
@@ -94,10 +104,17 @@ def open_store(path: Path, clock: Clock) -> sqlite3.Connection:
         log.error("the event store was broken; it was moved aside and a new one started",
                   file=str(path), moved_to=str(aside), error=str(error))  # fmt: skip
     connection = _open_checked(path)
-    # Ids in the lost file are unknown; seconds since 1970 are beyond any that were given.
-    with connection:
-        connection.execute("INSERT INTO facts VALUES('first_track_id', ?)", (int(clock.utcnow().timestamp()),))
+    begin_track_ids(connection, clock)
     return connection
+
+
+def begin_track_ids(connection: sqlite3.Connection, clock: Clock) -> None:
+    """Let track ids begin beyond those of a file that cannot be read: at the seconds since 1970.
+
+    A clock that nobody has set yet is behind the day on which this was written.
+    """
+    first = max(int(clock.utcnow().timestamp()), _WRITTEN_S)
+    connection.execute("INSERT OR REPLACE INTO facts VALUES('first_track_id', ?)", (first,))
 
 
 def _open_checked(path: Path) -> sqlite3.Connection:
@@ -143,6 +160,15 @@ def _quarantine(path: Path, clock: Clock) -> Path:
         if companion.exists():
             os.replace(companion, aside.with_name(aside.name + suffix))
     return aside
+
+
+def newest_id(connection: sqlite3.Connection) -> str:
+    """Return the id of the event that was stored last; empty where there is none, or none that can be read."""
+    try:
+        found = connection.execute("SELECT id FROM events ORDER BY position DESC LIMIT 1").fetchone()
+    except (sqlite3.Error, UnicodeDecodeError):
+        return ""
+    return found[0] if found and isinstance(found[0], str) else ""
 
 
 class EventLog:

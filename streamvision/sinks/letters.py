@@ -50,7 +50,7 @@ class DeadLetters:
     def choose(self, sink: str | None = None, event_id: str | None = None) -> list[DeadLetter]:
         """Return the letters of a sink, or of all; those of one event, or of all; the oldest first."""
         where, values = _where(sink, event_id)
-        query = f"SELECT {_COLUMNS} FROM dead_letters WHERE {where} ORDER BY buried_us, rowid"
+        query = f"SELECT {_COLUMNS} FROM dead_letters WHERE {where} ORDER BY rowid"
         rows = self._done(lambda connection: connection.execute(query, values).fetchall())
         return [DeadLetter(a, b, c, d, e, moment(f), g, bool(h)) for a, b, c, d, e, f, g, h in rows]
 
@@ -94,8 +94,8 @@ class DeadLetters:
 
 
 def bury(connection: sqlite3.Connection, row: Sequence[Any]) -> None:
-    """Put (sink, position, id, reason, what, buried_us, json) among the letters, or among them again."""
-    connection.execute("INSERT OR REPLACE INTO dead_letters VALUES(?,?,?,?,?,?,?,0)", row)
+    """Put (sink, position, id, reason, what, buried_us, json, lived_us) among the letters, or among them again."""
+    connection.execute("INSERT OR REPLACE INTO dead_letters VALUES(?,?,?,?,?,?,?,0,?)", row)
 
 
 def settle(connection: sqlite3.Connection, sink: str, event_ids: Sequence[str]) -> None:

@@ -2,6 +2,7 @@
 
 What every sink has delivered goes first, because it is the oldest. What is beyond the bounds and not delivered yet is
 given up, so that the disk never fills because of one sink that is gone for good; never silently: each time is told.
+What counts as an age is in ages.py.
 """
 
 from __future__ import annotations
@@ -10,10 +11,11 @@ import math
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Literal
 
-from streamvision.sinks.database import microseconds, moment
+from streamvision.sinks.ages import Age
+from streamvision.sinks.database import moment
 from streamvision.sinks.wanted import OWN_STREAM, Wanted
 
 CHUNK_ROWS = 2_000
@@ -62,19 +64,19 @@ def prune(
     connection: sqlite3.Connection,
     retention: Retention,
     sinks: Mapping[str, Wanted],
-    now: datetime,
+    age: Age,
     chunk: tuple[int, int] = (CHUNK_ROWS, GIVE_UP_ROWS),
 ) -> Pruned:
     """Delete up to a chunk of events beyond the bounds; part of the caller's transaction.
 
     ``sinks`` are those whose deliveries count, with what each of them wants; cursors of others hold nothing.
     """
-    given_up = _old_letters(connection, retention, now)
+    given_up = _old_letters(connection, retention, age)
     cursors = _cursors(connection, sinks)
     slowest = min(cursors.values(), default=None)
-    up_to, reason = _beyond(connection, retention, now, chunk[0])
+    up_to, reason = _beyond(connection, retention, age, slowest, chunk[0])
     if up_to is not None and slowest is not None and slowest < up_to:
-        up_to, reason = _beyond(connection, retention, now, chunk[1])
+        up_to, reason = _beyond(connection, retention, age, slowest, chunk[1])
     if up_to is None:
         return Pruned(0, 0, tuple(given_up))
     for sink, position in cursors.items():
@@ -100,18 +102,23 @@ def crowded_out(connection: sqlite3.Connection, retention: Retention) -> list[Gi
     if count <= retention.max_letters:
         return []
     excess = count - retention.max_letters + retention.max_letters // 100
-    oldest = "SELECT rowid FROM dead_letters ORDER BY buried_us, rowid LIMIT ?"
+    oldest = "SELECT rowid FROM dead_letters ORDER BY rowid LIMIT ?"
     return _drop_letters(connection, f"rowid IN ({oldest})", (excess,))
 
 
 def _beyond(
-    connection: sqlite3.Connection, retention: Retention, now: datetime, rows: int
+    connection: sqlite3.Connection, retention: Retention, age: Age, slowest: int | None, rows: int
 ) -> tuple[int | None, Reason]:
     """Return the last position, within so many rows from the oldest on, that is beyond a bound; and which bound."""
     # Only the oldest rows are looked at: they lie in the order in which they were stored.
-    oldest_us = microseconds(now - timedelta(seconds=retention.max_age_s))
-    oldest = f"SELECT position, stored_us FROM events ORDER BY position LIMIT {rows}"
-    old = connection.execute(f"SELECT max(position) FROM ({oldest}) WHERE stored_us < ?", (oldest_us,)).fetchone()[0]
+    limits = {
+        "awaited": age.awaited_before_us(retention.max_age_s),
+        "delivered": age.delivered_before_us(retention.max_age_s),
+        "slowest": math.inf if slowest is None else slowest,
+    }
+    beyond = "lived_us < :awaited OR (lived_us < :delivered AND position <= :slowest)"
+    oldest = f"SELECT position, lived_us FROM events ORDER BY position LIMIT {rows}"
+    old = connection.execute(f"SELECT max(position) FROM ({oldest}) WHERE {beyond}", limits).fetchone()[0]
     excess = used_bytes(connection) - retention.max_bytes
     if excess <= 0:
         return old, "max_age"
@@ -131,9 +138,8 @@ def _undelivered(
     return replace(_lost(sink, reason, [row[2] for row in rows]), new=new)
 
 
-def _old_letters(connection: sqlite3.Connection, retention: Retention, now: datetime) -> list[GivenUp]:
-    oldest_us = microseconds(now - timedelta(seconds=retention.max_age_s))
-    return _drop_letters(connection, "buried_us < ?", (oldest_us,))
+def _old_letters(connection: sqlite3.Connection, retention: Retention, age: Age) -> list[GivenUp]:
+    return _drop_letters(connection, "lived_us < ?", (age.awaited_before_us(retention.max_age_s),))
 
 
 def _drop_letters(connection: sqlite3.Connection, which: str, values: Sequence[int]) -> list[GivenUp]:

@@ -22,7 +22,7 @@ import structlog
 from streamvision.clock import Clock
 from streamvision.errors import StoreError, StoreUnusable
 from streamvision.metrics import Metrics
-from streamvision.sinks.database import FILE_NAME, lock_folder, open_store
+from streamvision.sinks.database import FILE_NAME, begin_track_ids, lock_folder, open_store
 from streamvision.sinks.retention import Retention
 from streamvision.sinks.store import EventStore
 
@@ -36,15 +36,18 @@ _MOVE = (
     # A sink that the disk does not know starts before what is moved; one that had everything goes on where it is here.
     "CREATE TEMP TABLE ends AS SELECT coalesce((SELECT seq FROM main.sqlite_sequence WHERE name = 'events'), 0) AS old",
     "INSERT OR IGNORE INTO main.cursors(sink, position) SELECT sink, (SELECT old FROM ends) FROM memory.cursors",
-    """INSERT OR IGNORE INTO main.events(id, stream, type, time_us, stored_us, json)
-       SELECT id, stream, type, time_us, stored_us, json FROM memory.events ORDER BY position""",
+    # On the disk they are as old as what is stored there now: the two have lived through different times.
+    """INSERT OR IGNORE INTO main.events(id, stream, type, time_us, lived_us, json)
+       SELECT id, stream, type, time_us, (SELECT value FROM main.facts WHERE name = 'lived_us'), json
+       FROM memory.events ORDER BY position""",
     """UPDATE main.cursors SET position = position + (SELECT count(*) FROM memory.events e
          WHERE e.position <= (SELECT c.position FROM memory.cursors c WHERE c.sink = main.cursors.sink))
        WHERE position = (SELECT old FROM ends) AND sink IN (SELECT sink FROM memory.cursors)""",
     """INSERT INTO main.track_ids(stream, following) SELECT stream, following FROM memory.track_ids WHERE true
        ON CONFLICT(stream) DO UPDATE SET following = max(following, excluded.following)""",
-    """INSERT OR IGNORE INTO main.dead_letters(sink, position, id, reason, what, buried_us, json, retry)
-       SELECT sink, position, id, reason, what, buried_us, json, retry FROM memory.dead_letters""",
+    """INSERT OR IGNORE INTO main.dead_letters(sink, position, id, reason, what, buried_us, json, retry, lived_us)
+       SELECT sink, position, id, reason, what, buried_us, json, retry,
+         (SELECT value FROM main.facts WHERE name = 'lived_us') FROM memory.dead_letters""",
 )
 
 
@@ -151,9 +154,9 @@ def _memory() -> str | None:
 
 
 def _begin(path: Path, clock: Clock) -> None:
-    """Lay a store out whose track ids are beyond any on the disk, which cannot be read: seconds since 1970."""
+    """Lay a store out whose track ids are beyond any on the disk, which cannot be read."""
     with closing(open_store(path, clock)) as connection:
-        connection.execute("INSERT INTO facts VALUES('first_track_id', ?)", (int(clock.utcnow().timestamp()),))
+        begin_track_ids(connection, clock)
 
 
 def _move(connection: sqlite3.Connection, memory: Path) -> None:

@@ -27,9 +27,11 @@ from streamvision.errors import StoreError
 from streamvision.interfaces import StoredEvent
 from streamvision.metrics import Metrics
 from streamvision.sinks import letters, telling
+from streamvision.sinks.ages import Ages
 from streamvision.sinks.backlog import MAX_WAITING, PATIENCE_S, Backlog
 from streamvision.sinks.cloudevents import to_json, type_of
-from streamvision.sinks.database import EventLog, lock_folder, microseconds, moment, open_store
+from streamvision.sinks.database import EventLog, lock_folder, microseconds, moment, newest_id, open_store
+from streamvision.sinks.ids import EventIds
 from streamvision.sinks.retention import CHUNK_ROWS, GivenUp, Pruned, Retention, crowded_out, prune, used_bytes
 from streamvision.sinks.transactions import (
     Change,
@@ -64,7 +66,8 @@ class EventStore:
     """The event store of one daemon, an `EventReader` too. Safe for any number of threads.
 
     ``failing`` says why nothing can be written at present (for readiness); ``crashed`` holds the exception that
-    ended the writer before its time.
+    ended the writer before its time. ``new_id`` makes ids for events, see `EventIds`; ``born`` is
+    the position up to which earlier runs have stored.
     """
 
     STAGE = "store"
@@ -92,11 +95,13 @@ class EventStore:
         self._lock_file = lock_folder(path)
         try:
             self._connection = open_store(path, clock)
+            self._ages = Ages(clock, self._connection)
             self._reader = EventLog(path)
         except BaseException:
             self._lock_file.close()
             raise
-        self._position = self._reader.last_position()
+        self.new_id = EventIds(clock, newest_id(self._connection))
+        self._position = self.born = self._reader.last_position()
         self._floor = 0
         self._recent: deque[StoredEvent] = deque(maxlen=_RECENT)
         self._marks: deque[tuple[int, float]] = deque([(self._position, clock.monotonic())], maxlen=_MARKS)
@@ -206,7 +211,7 @@ class EventStore:
         if gone:
             lost = GivenUp(sink, "absent", gone, None, None)
             telling.count(lost, self._metrics)
-            self.append([telling.event_of(lost, self._retention, self._clock.utcnow())])
+            self.append([self._story(lost)])
             self.advance(sink, position + gone)
         return int(position + gone)
 
@@ -232,7 +237,8 @@ class EventStore:
 
     def bury(self, sink: str, event: StoredEvent, reason: str, what: str) -> None:
         """Put an event that a sink will never take among the dead letters; too many, and the oldest are given up."""
-        row = (sink, event.position, event.id, reason, what, microseconds(self._clock.utcnow()), event.json)
+        now_us, lived_us = microseconds(self._clock.utcnow()), self._ages.lived_us
+        row = (sink, event.position, event.id, reason, what, now_us, event.json, lived_us)
 
         def change(connection: sqlite3.Connection) -> list[GivenUp]:
             letters.bury(connection, row)
@@ -240,7 +246,7 @@ class EventStore:
 
         for lost in self._ask(change):
             telling.count(lost, self._metrics)
-            self.append([telling.event_of(lost, self._retention, self._clock.utcnow())])
+            self.append([self._story(lost)])
 
     def letters(self, sink: str, limit: int) -> tuple[int, list[StoredEvent]]:
         """Return how many dead letters a sink has, and the first of those for which another attempt was asked."""
@@ -332,7 +338,7 @@ class EventStore:
             with self._changed:
                 self._changed.wait_for(lambda: backlog.due or self._closing, backlog.pause_s(1.0))
                 if self._closing and backlog.empty:
-                    return
+                    break
                 events, jobs, cursors = backlog.take()
                 lost = backlog.take_lost()
                 self._changed.notify_all()
@@ -340,13 +346,26 @@ class EventStore:
             if (rows or jobs or cursors) and not self._commit_at_last(Load(rows, jobs, cursors)):
                 return
             self._prune_if_due()
+        self._keep_age()
+
+    def _keep_age(self) -> None:
+        """Write down, at the end, for how long the store has lived."""
+        age = self._ages.look()
+        try:
+            with transaction(self._connection):
+                self._ages.write(self._connection, age.awaited_before_us(self._retention.max_age_s), at_once=True)
+        except sqlite3.Error as error:
+            log.warning("the age of the store could not be written", file=str(self._path), error=str(error))
 
     def _told(self, lost: GivenUp | None) -> list[Event]:
         """Say, before what follows them, that events never reached the disk."""
         if lost is None:
             return []
         log.error("events lost while the disk refused", events=lost.count)
-        return [telling.event_of(lost, self._retention, self._clock.utcnow())]
+        return [self._story(lost)]
+
+    def _story(self, lost: GivenUp) -> Event:
+        return telling.event_of(lost, self._retention, self._clock, self.new_id())
 
     def _commit_at_last(self, load: Load) -> bool:
         """Commit, however often the disk refuses; False if that was given up at the end."""
@@ -399,9 +418,8 @@ class EventStore:
             self._changed.notify_all()
 
     def _row(self, event: Event) -> Row:
-        stored_us = microseconds(self._clock.utcnow())
         json = to_json(event, self._host)
-        return event.id, event.stream, type_of(event), microseconds(event.time), stored_us, json
+        return event.id, event.stream, type_of(event), microseconds(event.time), self._ages.lived_us, json
 
     def _prune_if_due(self) -> None:
         if self._clock.monotonic() < self._prune_at_s and self._rows_until_prune > 0:
@@ -418,14 +436,15 @@ class EventStore:
 
     def _prune(self) -> Pruned:
         """Delete what is beyond the bounds and store, in the same transaction, what is to be told of it."""
-        now = self._clock.utcnow()
+        age = self._ages.look()
         with self._changed:
             cursors = self._backlog.take_cursors()
         try:
             with transaction(self._connection):
                 move_cursors(self._connection, cursors)
-                pruned = prune(self._connection, self._retention, dict(self._sinks), now)
-                rows = [self._row(telling.event_of(lost, self._retention, now)) for lost in pruned.given_up if lost.new]
+                pruned = prune(self._connection, self._retention, dict(self._sinks), age)
+                self._ages.write(self._connection, age.awaited_before_us(self._retention.max_age_s))
+                rows = [self._row(self._story(lost)) for lost in pruned.given_up if lost.new]
                 position = insert(self._connection, rows)
         except sqlite3.Error:
             with self._changed:

@@ -6,8 +6,8 @@ from datetime import datetime
 from typing import Any
 
 import structlog
-from ulid import ULID
 
+from streamvision.clock import Clock
 from streamvision.metrics import Metrics
 from streamvision.sinks.cloudevents import rfc3339
 from streamvision.sinks.retention import GivenUp, Retention
@@ -34,13 +34,12 @@ def count(lost: GivenUp, metrics: Metrics) -> None:
               first=_text(lost.first), last=_text(lost.last), why=_WHY[lost.reason])  # fmt: skip
 
 
-def event_of(lost: GivenUp, retention: Retention, now: datetime) -> Event:
+def event_of(lost: GivenUp, retention: Retention, clock: Clock, event_id: str) -> Event:
     """Return the event ``streamvision.outbox.instant`` that says what was given up; it is delivered like every other.
 
     ``data`` has ``sink`` (absent: the events never reached the disk, and so no sink), ``reason``, ``events`` (how
     many) and ``first`` and ``last``, when the oldest and the newest of them happened.
     """
-    event_id = str(ULID())
     data: dict[str, Any] = {"sink": lost.sink, "reason": lost.reason, "events": lost.count}
     data |= {"first": lost.first, "last": lost.last}
     evidence: dict[str, Any] = {"why": _WHY[lost.reason]}
@@ -52,7 +51,8 @@ def event_of(lost: GivenUp, retention: Retention, now: datetime) -> Event:
         evidence |= {"max_age_s": retention.max_age_s, "max_dead_letters": retention.max_letters}
     return Event(
         id=event_id, kind="outbox", phase=Phase.INSTANT, stream=OWN_STREAM, rule=RULE, happening=event_id, media_s=0.0,
-        time=now, clock=ClockSource.ARRIVAL, uncertainty_s=0.0, data=data, evidence=evidence,
+        time=clock.utcnow(), clock=ClockSource.ARRIVAL, uncertainty_s=clock.uncertainty_s(), data=data,
+        evidence=evidence,
     )  # fmt: skip
 
 

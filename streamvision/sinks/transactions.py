@@ -11,9 +11,9 @@ from typing import Any
 
 Change = Callable[[sqlite3.Connection], Any]
 Row = tuple[str, str, str, int, int, str]
-"""An event: id, stream, type, time_us, stored_us, json."""
+"""An event: id, stream, type, time_us, lived_us, json."""
 
-_INSERT = "INSERT INTO events(id, stream, type, time_us, stored_us, json) VALUES(?,?,?,?,?,?)"
+_INSERT = "INSERT INTO events(id, stream, type, time_us, lived_us, json) VALUES(?,?,?,?,?,?)"
 _RESERVE = """
 INSERT INTO track_ids VALUES(:stream, coalesce((SELECT value FROM facts WHERE name = 'first_track_id'), 1) + :count)
 ON CONFLICT(stream) DO UPDATE SET following = following + :count RETURNING following

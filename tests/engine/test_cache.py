@@ -218,15 +218,24 @@ def test_what_was_not_used_for_longest_goes_first_and_the_newest_never(tmp_path:
     assert [entry.digest for entry in cache.entries()] == [OTHER.digest]
 
 
-def test_what_a_killed_builder_left_goes_when_it_is_old(cache: EngineCache) -> None:
+def test_what_a_killed_builder_left_goes_and_the_folder_of_one_at_work_stays(cache: EngineCache) -> None:
     stored(cache)
-    old, new = cache.folder / ".part-old", cache.folder / ".part-new"
-    for place in (old, new):
-        place.mkdir()
-        (place / ENGINE).write_bytes(b"half")
-    os.utime(old, (1_000_000, 1_000_000))
-    cache.prune()
-    assert (old.exists(), new.exists(), cache.find(KEY) is not None) == (False, True, True)
+    orphan = cache.folder / ".part-orphan"
+    orphan.mkdir()
+    (orphan / ENGINE).write_bytes(b"half")
+    at_work: list[Path] = []
+
+    def fill(engine: Path) -> None:
+        at_work.extend(cache.folder.glob(".part-*"))
+        os.utime(engine.parent, (1_000_000, 1_000_000))  # the clock has jumped by half a century
+        EngineCache(cache.folder, extra=()).prune()
+        engine.write_bytes(b"whole")
+
+    assert cache.store(OTHER, fill, {}) is not None
+    assert orphan in at_work
+    assert len(at_work) == 2
+    assert not list(cache.folder.glob(".part-*"))
+    assert cache.find(OTHER) is not None
 
 
 def test_threads_build_one_after_the_other(cache: EngineCache) -> None:

@@ -44,14 +44,14 @@ def stored(*numbers: int, **changes) -> list[StoredEvent]:
 class Rig:
     """A sink, what it is told of streams, and a subscriber to everything."""
 
-    def __init__(self, broker: Mosquitto, folder: Path, **options) -> None:
+    def __init__(self, broker: Mosquitto, folder: Path, *, born: int = 0, **options) -> None:
         self.broker = broker
         self.streams = GATE
         if broker.tls:
             options.setdefault("tls", {"ca": str(broker.authority.ca)})
         given = {"url": broker.url, "username": USER, "password": PASSWORD, "client_id": "me", "timeout": 2} | options
-        context = SinkContext("out", folder, lambda: self.streams)
-        self.sink = MqttSink(MqttSink.Options(**given), context, born_ms=0)
+        context = SinkContext("out", folder, lambda: self.streams, born=born)
+        self.sink = MqttSink(MqttSink.Options(**given), context)
 
     def refused(self, *numbers: int) -> SinkError:
         with pytest.raises(SinkError) as caught:
@@ -165,8 +165,7 @@ def test_states_are_retained(rig, broker):
 
 
 def test_what_an_earlier_run_began_switches_nothing_on(broker, tmp_path):
-    one = Rig(broker, tmp_path)
-    one.sink._board._born_ms = 1 << 60
+    one = Rig(broker, tmp_path, born=2)
     outage = {"rule": "outage", "kind": "outage", "track": None}
     one.sink.deliver(stored(1) + stored(2, **outage))
     assert retained(broker)["streamvision/gate/intruder/state"] == "OFF"

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from streamvision.clock import SystemClock
 from streamvision.errors import StoreError
 from streamvision.metrics import Metrics
+from streamvision.sinks.ages import Age
 from streamvision.sinks.database import _LAYOUT, EventLog
 from streamvision.sinks.letters import DeadLetters
 from streamvision.sinks.retention import GivenUp, Pruned, Retention, prune
@@ -310,8 +311,7 @@ def test_old_events_go_first_when_they_are_delivered_and_the_rest_is_counted(pat
     store.advance("slow", 30)
     store.close()
     connection = sqlite3.connect(path, isolation_level=None)
-    now = SystemClock().utcnow()
-    later = now + timedelta(days=40)
+    now, later = Age(0), Age(40 * 86_400_000_000)
     try:
         assert prune(connection, Retention(), {"slow": EVERYTHING}, now) == Pruned()
         first = prune(connection, Retention(), {"slow": EVERYTHING}, later, chunk=(30, 60))

@@ -9,7 +9,6 @@ import hashlib
 import json
 import re
 import socket
-import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, ClassVar
 
@@ -24,9 +23,6 @@ if TYPE_CHECKING:
     from streamvision.sinks.mqtt.link import Link
     from streamvision.sinks.mqtt.wire import Message
 
-_STARTED_MS = round(time.time() * 1000)
-"""When this process began, near enough: no happening is older."""
-
 
 class MqttSink:
     """Publishes events and returns when the broker has confirmed every one; an `interfaces.Sink`.
@@ -37,8 +33,8 @@ class MqttSink:
     Options: ClassVar[type[MqttOptions]] = MqttOptions
     requires: ClassVar[tuple[str, ...]] = ("paho",)
 
-    def __init__(self, options: MqttOptions, context: SinkContext, *, born_ms: int = _STARTED_MS) -> None:
-        """Nothing runs before `open`; events made before ``born_ms`` (UTC) switch no state on."""
+    def __init__(self, options: MqttOptions, context: SinkContext) -> None:
+        """Nothing runs before `open`; events of earlier runs switch no state on."""
         self._options = options
         self._context = context
         self._client_id = options.client_id or _client_id(context)
@@ -47,7 +43,7 @@ class MqttSink:
             self._topics,
             context.streams if options.state else dict,
             context.state_dir / f"mqtt-{context.name}.json",
-            born_ms,
+            context.born,
             options.home_assistant_prefix if options.home_assistant else None,
         )
         self._confirmed = Confirmed()

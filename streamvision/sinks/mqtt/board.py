@@ -22,7 +22,6 @@ from streamvision.sinks.mqtt.topics import Topics
 log = structlog.get_logger()
 
 ONLINE, OFFLINE, ON, OFF = "online", "offline", "ON", "OFF"
-_ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 _OUTAGE = "outage"
 
 Streams = Mapping[str, Sequence[RuleInfo]]
@@ -33,18 +32,18 @@ Retained = dict[str, str]
 class Board:
     """The retained topics of one daemon; used under one lock.
 
-    Happenings do not survive a restart of the daemon. Events whose id is older than ``born_ms`` (UTC) are therefore
-    history: they do not switch anything on.
+    Happenings do not survive a restart of the daemon. Events up to position ``born``, where this run began, are
+    therefore history: they do not switch anything on.
     """
 
     def __init__(
-        self, topics: Topics, streams: Callable[[], Streams], file: Path, born_ms: int, discovery: str | None
+        self, topics: Topics, streams: Callable[[], Streams], file: Path, born: int, discovery: str | None
     ) -> None:
         """``discovery`` is Home Assistant's prefix; None announces nothing. ``file`` remembers the topics."""
         self._topics = topics
         self._streams = streams
         self._file = file
-        self._born_ms = born_ms
+        self._born = born
         self._discovery = discovery
         self._seen_position = 0
         self._known: Streams = {}
@@ -115,7 +114,7 @@ class Board:
         return {topic: ON if going_on else OFF} if topic in self._shown else {}
 
     def _is_ours(self, stored: StoredEvent) -> bool:
-        return _made_ms(stored.id) >= self._born_ms
+        return stored.position > self._born
 
     def _wanted(self) -> Retained:
         self._known = streams = self._streams()
@@ -143,17 +142,6 @@ class Board:
             write_whole(self._file, json.dumps(sorted(self._filled)).encode())
         except OSError as error:  # a full disk: at worst a topic stays at the broker after a restart
             log.warning("retained topics cannot be remembered", file=str(self._file), cause=error.strerror)
-
-
-def _made_ms(ulid: str) -> int:
-    """Return when a ULID was made (ms of UTC); 0 for what is none. See github.com/ulid/spec."""
-    try:
-        made = 0
-        for sign in ulid[:10].upper():
-            made = made * 32 + _ALPHABET.index(sign)
-    except ValueError:
-        return 0
-    return made
 
 
 def _read(file: Path) -> set[str]:
