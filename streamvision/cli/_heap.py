@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import ctypes
 import os
+import threading
 from typing import Final
 
 ARENAS: Final = 2
 """Heaps that threads share; glibc's own limit is eight per processor."""
 _M_ARENA_MAX: Final = -8
+GIVE_BACK_EVERY_S: Final = 60.0
 
 
 def few_arenas() -> None:
@@ -22,3 +24,20 @@ def few_arenas() -> None:
         return
     if (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)) is not None:
         mallopt(_M_ARENA_MAX, ARENAS)
+
+
+def give_back_regularly(every_s: float = GIVE_BACK_EVERY_S) -> None:
+    """Have the C library return free pages to the machine from time to time, where it is glibc (malloc_trim(3)).
+
+    By itself it returns only what is free at a heap's top. A 1080p stream that ends leaves some forty megabytes below
+    what its neighbours have asked for since, and the next such stream is given others.
+    """
+    if (malloc_trim := getattr(ctypes.CDLL(None), "malloc_trim", None)) is None:
+        return
+
+    def keep_on() -> None:
+        while not never.wait(every_s):
+            malloc_trim(0)
+
+    never = threading.Event()
+    threading.Thread(target=keep_on, name="heap", daemon=True).start()

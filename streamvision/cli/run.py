@@ -25,7 +25,7 @@ def run(
 
     Example: streamvision run /etc/streamvision/config.yaml
     """
-    from streamvision.cli._heap import few_arenas
+    from streamvision.cli._heap import few_arenas, give_back_regularly
 
     few_arenas()  # before a library starts a thread
     from streamvision.cli._daemon import run_settings
@@ -33,5 +33,6 @@ def run(
 
     # A watchdog's abort, or a crash in native code, leaves the stacks of all threads in the log.
     faulthandler.enable(sys.__stderr__ or 2, all_threads=True)
+    give_back_regularly()
     part = parse_shard(shard)
     run_settings(read_settings(config, part), reread=lambda: read_settings(config, part), shard=part)
