@@ -124,16 +124,16 @@ class Daemon:
         config: str,
         folder: Path,
         env: Mapping[str, str] | None = None,
-        command: Sequence[str] = (sys.executable, "-m", "streamvision"),
+        command: Sequence[str] = (),
     ) -> None:
-        """``{port}`` in the text becomes a free port, where the API is served; ``command`` is the program to run."""
+        """``{port}`` in the text becomes a free port, where the API is served; ``command`` is what to run."""
         self.port = free_port()
         self.config = folder / "config.yaml"
         self.config.write_text(config.replace("{port}", str(self.port)), encoding="utf-8")
         self.log = folder / "daemon.log"
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [*command, "run", str(self.config), "--log-format", "json"],
+                [*(command or (sys.executable, "-m", "streamvision")), "run", str(self.config), "--log-format", "json"],
                 stdout=subprocess.PIPE, stderr=log, env=os.environ | dict(env or {}), text=True,
             )  # fmt: skip
 
