@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import ctypes
 import gzip
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from tests.e2e.delivery.receivers import Arrival, Fault
 from tests.scale import scaled
+
+_HERE, _EXCHANGE = -100, 2
+
+
+def _exchange(one: Path, other: Path) -> None:
+    """Swap two names in one step (renameat2(2)): the sink would make the folder anew in between."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.renameat2(_HERE, os.fsencode(one), _HERE, os.fsencode(other), _EXCHANGE):
+        raise OSError(ctypes.get_errno(), "cannot be swapped", str(one))
 
 
 class JsonlReceiver:
@@ -29,17 +40,16 @@ class JsonlReceiver:
         return f"type: jsonl, path: {self._path}, rotate: {{max_mb: {scaled(0.05, 1)}, compress: gzip}}"
 
     def start(self) -> None:
-        if self._away.exists():
-            self._folder.unlink()
-            self._away.rename(self._folder)
+        if self._away.is_dir():
+            _exchange(self._folder, self._away)
         self._folder.mkdir(exist_ok=True)
 
     def stop(self) -> None:
         self.kill()
 
     def kill(self) -> None:
-        self._folder.rename(self._away)
-        self._folder.write_text("not a folder")
+        self._away.write_text("not a folder")
+        _exchange(self._folder, self._away)
 
     def freeze(self) -> None:
         pass
