@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
-from streamvision.errors import CaptureHung
+from streamvision.clock import Clock
+from streamvision.errors import CaptureError, CaptureHung
+
+T = TypeVar("T")
 
 PATIENCE_S: Final = 30.0
 """What a call of a source may take that has no deadline of its own."""
@@ -71,3 +75,87 @@ class Abandoned:
         if total >= self.in_all:
             return f"{total} connections of this daemon hang in native code; the next one waits until one returns"
         return ""
+
+
+class Relay:
+    """The thread that works for one stream, and the next one where it is left behind in a call.
+
+    ``work`` is what each does from its start to its end; it is told why the thread before it was left behind, None
+    for the first. A thread left behind notices it when its call returns: `call` raises `LeftBehind` there.
+    """
+
+    def __init__(
+        self, stream: str, work: Callable[[CaptureError | None], None], clock: Clock, abandoned: Abandoned
+    ) -> None:
+        self._stream = stream
+        self._work = work
+        self._clock = clock
+        self._abandoned = abandoned
+        self._lock = threading.Lock()
+        self._due_s: float | None = None
+        self._thread = self._worker(None)
+
+    def start(self) -> None:
+        """Start the first thread; call once."""
+        self._thread.start()
+
+    def join(self, timeout_s: float | None) -> bool:
+        """Wait for the end of the thread that works now; False if ``timeout_s`` seconds were not enough."""
+        if self._thread.ident is not None:
+            self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
+    @property
+    def left_behind(self) -> bool:
+        """Whether another thread has taken the caller's place."""
+        return threading.current_thread() is not self._thread
+
+    def call(self, call: Callable[[], T], limit_s: float) -> T:
+        """Call into native code. Raises `LeftBehind` where it took so long that another thread has gone on."""
+        with self._lock:
+            self._due_s = self._clock.monotonic() + limit_s
+        try:
+            return call()
+        finally:
+            with self._lock:
+                if self.left_behind:
+                    raise LeftBehind
+                self._due_s = None
+
+    def look(self) -> CaptureHung | bool:
+        """Return whether the thread is in a call, and in time; where it is not, leave it behind and return what to say.
+
+        For another thread, a few times per second.
+        """
+        with self._lock:
+            if self._due_s is None:
+                return False
+            if self._clock.monotonic() < self._due_s:
+                return True
+            why = hung(self._stream)
+            self._abandoned.add(self._stream)
+            self._relieve(why)
+            return why
+
+    def interrupt(self, why: CaptureError) -> bool:
+        """Leave the thread behind in its call, because the machine has slept; False if it is in none."""
+        with self._lock:
+            if self._due_s is None:
+                return False
+            self._abandoned.add(self._stream, slept=True)
+            self._relieve(why)
+            return True
+
+    def _relieve(self, why: CaptureError) -> None:
+        self._due_s = None
+        self._thread = self._worker(why)
+        self._thread.start()
+
+    def _worker(self, why: CaptureError | None) -> threading.Thread:
+        return threading.Thread(target=self._run, args=(why,), name=f"capture-{self._stream}", daemon=True)
+
+    def _run(self, why: CaptureError | None) -> None:
+        try:
+            self._work(why)
+        except LeftBehind:
+            self._abandoned.remove(self._stream)

@@ -12,12 +12,11 @@ from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import replace
 from functools import partial
-from typing import TypeVar
 
 import structlog
 
 from streamvision.capture.gate import MotionGate
-from streamvision.capture.hangs import Abandoned, LeftBehind, hung
+from streamvision.capture.hangs import Abandoned, LeftBehind, Relay
 from streamvision.capture.masks import MaskedPicture, PrivacyMasks
 from streamvision.capture.orders import CaptureOptions, Target
 from streamvision.capture.pacing import Pacer, TargetRate
@@ -25,7 +24,7 @@ from streamvision.capture.quality import Quality
 from streamvision.capture.reconnect import Connection, StateChange
 from streamvision.channel import Channel, Closed
 from streamvision.clock import Clock, MediaTimeline, Stamp
-from streamvision.errors import BrokenMedia, CaptureError, EndOfStream, MachineSlept
+from streamvision.errors import BrokenMedia, CaptureError, CaptureHung, EndOfStream, MachineSlept
 from streamvision.interfaces import ScalablePicture, Source, SourcePicture
 from streamvision.metrics import StreamStats
 from streamvision.types import Frame, FrameInfo, StreamState
@@ -33,8 +32,6 @@ from streamvision.types import Frame, FrameInfo, StreamState
 __all__ = ["CaptureOptions", "StateChange", "StreamCapture", "Target"]
 
 log = structlog.get_logger()
-
-T = TypeVar("T")
 
 HANDOVER_S = 10.0
 """How long the pictures that one engine still has may keep a stream from going on with the next engine."""
@@ -95,14 +92,12 @@ class StreamCapture:
         self._turning = threading.Lock()
         self._live = True
         self._abandoned = abandoned or Abandoned()
-        self._relief = threading.Lock()
-        self._due_s: float | None = None
         self._slept: MachineSlept | None = None
-        self._thread = self._worker(None)
+        self._relay = Relay(options.stream, self._run, clock, self._abandoned)
 
     def start(self) -> None:
         """Begin; call once."""
-        self._thread.start()
+        self._relay.start()
 
     def continue_from(self, earlier: StreamCapture) -> None:
         """Go on with media time, epochs and numbers of a capture of this stream that has ended; call before `start`."""
@@ -130,41 +125,25 @@ class StreamCapture:
 
         To be called a few times per second, by another thread.
         """
-        with self._relief:
-            if self._due_s is None or self._stop.is_set():
-                return
-            if self._clock.monotonic() < self._due_s:
-                self._beat()
-                return
-            why = hung(self.options.stream)
-            self._abandoned.add(self.options.stream)
+        if self._stop.is_set():
+            return
+        found = self._relay.look()
+        if isinstance(found, CaptureHung):
             self._stats.abandoned += 1
-            log.error("capture hangs", stream=why.where, cause=why.what, abandoned=self._stats.abandoned)
-            self._relieve(why)
+            log.error("capture hangs", stream=found.where, cause=found.what, abandoned=self._stats.abandoned)
+        elif found:
+            self._beat()
 
     def woken(self, slept_s: float) -> None:
         """Connect a live source anew at once: the machine has slept. To be called by whoever calls `supervise`.
 
         A camera that refused the credentials is left in peace for as long as it was meant to be.
         """
-        with self._relief:
-            if not self._live or self._stop.is_set() or self.finished:
-                return
-            slept = MachineSlept(slept_s, where=self.options.stream)
-            if self._due_s is None:
-                self._slept = slept
-            else:
-                self._abandoned.add(self.options.stream, slept=True)
-                self._relieve(slept)
-
-    def _relieve(self, why: CaptureError) -> None:
-        """Leave the thread behind that is in a call, and let another one go on."""
-        self._due_s = None
-        self._thread = self._worker(why)
-        self._thread.start()
-
-    def _worker(self, why: CaptureError | None) -> threading.Thread:
-        return threading.Thread(target=self._run, args=(why,), name=f"capture-{self.options.stream}", daemon=True)
+        if not self._live or self._stop.is_set() or self.finished:
+            return
+        slept = MachineSlept(slept_s, where=self.options.stream)
+        if not self._relay.interrupt(slept):
+            self._slept = slept
 
     def stop(self) -> None:
         """Ask the thread to end; does not wait."""
@@ -172,9 +151,7 @@ class StreamCapture:
 
     def join(self, timeout: float | None = None) -> bool:
         """Wait for the thread's end; False if ``timeout`` seconds were not enough."""
-        if self._thread.ident is not None:
-            self._thread.join(timeout)
-        return not self._thread.is_alive()
+        return self._relay.join(timeout)
 
     @property
     def finished(self) -> bool:
@@ -186,9 +163,8 @@ class StreamCapture:
         try:
             reason, cause = self._capture(why)
         except BaseException as error:  # the border of a thread: the supervisor reads `crashed`
-            if self._left_behind:
-                self._abandoned.remove(self.options.stream)
-                return
+            if self._relay.left_behind:
+                raise LeftBehind from error
             self.crashed = error
             log.error("capture crashed", stream=self.options.stream, exc_info=error)
         self._channel.close()
@@ -196,10 +172,6 @@ class StreamCapture:
             target.channel.close()
         self._connection.stopped(reason, cause, self._clock.monotonic())
         self._done.set()
-
-    @property
-    def _left_behind(self) -> bool:
-        return threading.current_thread() is not self._thread
 
     def _capture(self, why: CaptureError | None) -> tuple[str, str]:
         """Run session after session; return why the stream ended, as label and sentence.
@@ -246,7 +218,7 @@ class StreamCapture:
         limits = self.options.limits
         try:
             self._slept = None  # what begins now begins after it
-            self._call(source.open, limits.open_s)
+            self._relay.call(source.open, limits.open_s)
             self._begin_epoch(source)
             self._quality = Quality(self.options.stream, self._clock.monotonic()) if source.live else None
             while not self._stop.is_set():
@@ -254,27 +226,15 @@ class StreamCapture:
                     raise self._slept
                 self._beat()
                 self._turn(in_hand=0)
-                self._take_all(self._call(source.read, limits.read_s))
+                self._take_all(self._relay.call(source.read, limits.read_s))
         except CaptureError as error:
             return error
         finally:
-            if self._left_behind:
+            if self._relay.left_behind:
                 source.close()
             else:
-                self._call(source.close, limits.read_s)
+                self._relay.call(source.close, limits.read_s)
         return None
-
-    def _call(self, call: Callable[[], T], limit_s: float) -> T:
-        """Call into native code. Raises `LeftBehind` where it took so long that another thread has gone on."""
-        with self._relief:
-            self._due_s = self._clock.monotonic() + limit_s
-        try:
-            return call()
-        finally:
-            with self._relief:
-                if self._left_behind:
-                    raise LeftBehind
-                self._due_s = None
 
     def _begin_epoch(self, source: Source) -> None:
         if self._begun:

@@ -50,7 +50,9 @@ class Broken(StreamvisionError):  # noqa: N818
 class Stage(Protocol):
     """A thread, or several, that may break."""
 
-    crashed: BaseException | None
+    @property
+    def crashed(self) -> BaseException | None:
+        """What ended it before its time."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

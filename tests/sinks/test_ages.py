@@ -12,7 +12,8 @@ from streamvision.sinks.ages import Age
 from streamvision.sinks.database import FILE_NAME
 from streamvision.sinks.ids import EventIds
 from streamvision.sinks.retention import Retention
-from streamvision.sinks.store import FIRST_PRUNE_S, PRUNE_EVERY_S, EventStore
+from streamvision.sinks.store import EventStore
+from streamvision.sinks.writer import FIRST_PRUNE_S, PRUNE_EVERY_S
 from streamvision.timesync import SETTLED_S, TrustedTime
 from tests.fakes import FakeClock
 from tests.harness import wait_until
@@ -34,10 +35,10 @@ class Rig:
 
     def live(self, seconds: float) -> None:
         self.clock.advance(seconds)
-        looks = self.store._prune_at_s
+        looks = self.store._writer.prune_at_s
         if self.clock.monotonic() >= looks:
             self.store.append([event(999)])  # wakes the writer
-            wait_until(lambda: self.store._prune_at_s > looks, WAIT_S)
+            wait_until(lambda: self.store._writer.prune_at_s > looks, WAIT_S)
 
     def settle(self) -> None:
         for _ in range(int(SETTLED_S / PRUNE_EVERY_S) + 2):

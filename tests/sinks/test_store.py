@@ -337,14 +337,14 @@ def told(store: EventStore) -> list[dict]:
 
 
 def test_a_store_beyond_its_size_gives_up_what_a_sink_lacks_and_tells_it(path, monkeypatch):
-    monkeypatch.setattr("streamvision.sinks.store.FIRST_PRUNE_S", 0.0)
+    monkeypatch.setattr("streamvision.sinks.writer.FIRST_PRUNE_S", 0.0)
     metrics = Metrics()
     store = EventStore(path, SystemClock(), retention=Retention(max_bytes=100_000), metrics=metrics)
     store.register("gone")
     for first in range(0, 1000, 50):
         store.append([event(number) for number in range(first, first + 50)])
         store.flush()
-        store._prune_at_s = 0.0
+        store._writer.prune_at_s = 0.0
     wait_until(lambda: bool(told(store)), WAIT_S)
     store.close()
     again = EventStore(path, SystemClock(), metrics=metrics)
