@@ -22,6 +22,7 @@ StateDir = Annotated[
 SinkName = Annotated[str | None, typer.Option("--sink", help="Only those of one sink.")]
 EventId = Annotated[str | None, typer.Option("--id", help="Only this event.")]
 Share = Annotated[str | None, typer.Option("--shard", help="That of one share of the streams, like 2/8.")]
+Every = Annotated[bool, typer.Option("--all", help="All of them.")]
 AsJson = Annotated[bool, typer.Option("--json", help="JSON, one object a line.")]
 
 
@@ -38,8 +39,11 @@ def list_letters(
 
     Example: streamvision dead-letters list --config config.yaml --sink hook
     """
-    for letter in _letters(config, state_dir, shard).choose(sink, event_id):
+    found = _known(_letters(config, state_dir, shard), sink, event_id).choose(sink, event_id)
+    for letter in found:
         typer.echo(_json(letter) if as_json else _line(letter))
+    if not found and not as_json:
+        typer.echo("no dead letters", err=True)
 
 
 @app.command()
@@ -49,7 +53,7 @@ def retry(
     shard: Share = None,
     sink: SinkName = None,
     event_id: EventId = None,
-    every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    every: Every = False,
     as_json: AsJson = False,
 ) -> None:
     """Have events delivered again under the same ids: by the running daemon within seconds, else at its next start.
@@ -57,7 +61,8 @@ def retry(
     Example: streamvision dead-letters retry --config config.yaml --sink hook
     """
     _demand_choice(sink, event_id, every=every)
-    _tell("retried", _letters(config, state_dir, shard).retry(sink, event_id), as_json=as_json)
+    letters = _known(_letters(config, state_dir, shard), sink, event_id)
+    _tell("retried", letters.retry(sink, event_id), as_json=as_json)
 
 
 @app.command()
@@ -67,7 +72,7 @@ def drop(
     shard: Share = None,
     sink: SinkName = None,
     event_id: EventId = None,
-    every: Annotated[bool, typer.Option("--all", help="All of them.")] = False,
+    every: Every = False,
     as_json: AsJson = False,
 ) -> None:
     """Delete dead letters; the events themselves stay in the event store for as long as it remembers.
@@ -75,12 +80,22 @@ def drop(
     Example: streamvision dead-letters drop --config config.yaml --id 01K...
     """
     _demand_choice(sink, event_id, every=every)
-    _tell("dropped", _letters(config, state_dir, shard).drop(sink, event_id), as_json=as_json)
+    letters = _known(_letters(config, state_dir, shard), sink, event_id)
+    _tell("dropped", letters.drop(sink, event_id), as_json=as_json)
 
 
 def _demand_choice(sink: str | None, event_id: str | None, *, every: bool) -> None:
     if sink is None and event_id is None and not every:
         raise UsageError("which dead letters?", remedy="give --sink, --id or --all")
+
+
+def _known(letters: DeadLetters, sink: str | None, event_id: str | None) -> DeadLetters:
+    """Return the letters; refuse names that the store has never heard of, so that no slip looks like a success."""
+    if sink is not None and sink not in (names := letters.sinks()):
+        raise UsageError(f"the event store knows no sink {sink}", remedy=f"it knows: {', '.join(names) or 'none'}")
+    if event_id is not None and not letters.choose(None, event_id):
+        raise UsageError(f"no dead letter has the id {event_id}", remedy="`dead-letters list` shows which there are")
+    return letters
 
 
 def _tell(what: str, count: int, *, as_json: bool) -> None:

@@ -54,6 +54,11 @@ class DeadLetters:
         rows = self._done(lambda connection: connection.execute(query, values).fetchall())
         return [DeadLetter(a, b, c, d, e, moment(f), g, bool(h)) for a, b, c, d, e, f, g, h in rows]
 
+    def sinks(self) -> list[str]:
+        """Return the names of the sinks that the store knows: they deliver from it, or have letters there."""
+        query = "SELECT sink FROM cursors UNION SELECT sink FROM dead_letters ORDER BY sink"
+        return [name for (name,) in self._done(lambda connection: connection.execute(query).fetchall())]
+
     def retry(self, sink: str | None = None, event_id: str | None = None) -> int:
         """Mark letters for another attempt; return how many. The daemon makes it, now or when it runs again."""
         where, values = _where(sink, event_id)

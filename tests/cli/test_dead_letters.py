@@ -72,8 +72,6 @@ def test_letters_are_listed_retried_and_dropped_beside_a_running_daemon(tmp_path
         ("hook", "refused", "not that one", False)
     }
     assert run(capsys, "retry", "--state-dir", tmp_path)[0] == 2, "nothing is chosen"
-    assert run(capsys, "list", "--state-dir", tmp_path, "--sink", "other") == (0, [])
-
     assert run(capsys, "drop", "--state-dir", tmp_path, "--id", event(7).id) == (0, ["1 dropped"])
     sink.refused = {40}
     assert run(capsys, "retry", "--state-dir", tmp_path, "--sink", "hook", "--json") == (0, ['{"retried": 2}'])
@@ -106,3 +104,18 @@ def test_without_a_daemon_the_retry_waits_for_the_next_start(tmp_path, capsys):
 def test_without_a_store_it_says_so(tmp_path, capsys, command):
     arguments = [] if command == "list" else ["--all"]
     assert run(capsys, command, "--state-dir", tmp_path, *arguments)[0] == 1
+
+
+@pytest.mark.parametrize("command", ["list", "retry", "drop"])
+def test_a_name_that_the_store_does_not_know_is_refused(tmp_path, capsys, command):
+    store, delivery, stats = begun(tmp_path, Choosy({1}))
+    store.append([event(1), event(2)])
+    wait_until(lambda: stats.dead_letters == 1 and stats.delivered == 1, WAIT_S)
+    ended(store, delivery)
+    wanted = {"--sink": "other", "--id": event(2).id}
+    for option, value in wanted.items():
+        with pytest.raises(SystemExit) as end:
+            main(["dead-letters", command, "--state-dir", str(tmp_path), option, value])
+        assert end.value.code == 2
+        assert value in capsys.readouterr().err
+    assert len(run(capsys, "list", "--state-dir", tmp_path)[1]) == 1, "nothing was dropped"

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from tests.e2e.delivery.campaign import HOLD_S, Campaign, moments
-from tests.e2e.delivery.receivers import Fault, Receiver, chosen, receiver_of
+from tests.e2e.delivery.receivers import Fault, Receiver, chosen
 from tests.scale import full, scaled
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -23,15 +23,6 @@ RATE = scaled(120.0, 1_000.0)
 KILLS = scaled(3, 50)
 FAULTS: tuple[Fault, ...] = ("kill", "freeze", "slow", "reject")
 RUNS: tuple[tuple[Fault, ...], ...] = tuple((fault,) for fault in FAULTS) if full() else (FAULTS,)
-
-
-@pytest.fixture(params=chosen())
-def receiver(request, tmp_path) -> Iterator[Receiver]:
-    built = receiver_of(request.param, tmp_path)
-    try:
-        yield built
-    finally:
-        built.close()
 
 
 def acts(receiver: Receiver, fault: Fault) -> tuple[Callable[[], None], Callable[[], None]]:
@@ -44,6 +35,7 @@ def acts(receiver: Receiver, fault: Fault) -> tuple[Callable[[], None], Callable
     return lambda: change(True), lambda: change(False)
 
 
+@pytest.mark.parametrize("receiver", chosen(), indirect=True)
 @pytest.mark.parametrize("faults", RUNS, ids="-".join)
 def test_nothing_is_lost_while_the_receiver_fails(receiver, faults, tmp_path):
     possible = [fault for fault in faults if fault in receiver.faults]
@@ -62,6 +54,7 @@ def test_nothing_is_lost_while_the_receiver_fails(receiver, faults, tmp_path):
     assert books["delivered"] == EVENTS
 
 
+@pytest.mark.parametrize("receiver", chosen(), indirect=True)
 def test_nothing_is_lost_when_the_daemon_is_killed(receiver, tmp_path):
     chance = random.Random(11)
     receiver.start()

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.delivery.receivers import Receiver, chosen, receiver_of
+from tests.e2e.delivery.receivers import Receiver, chosen
 from tests.harness import Daemon, read_events, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.slow]
@@ -26,20 +25,12 @@ sinks: [{name: out, OPTIONS}]
 """
 
 
-@pytest.fixture(params=[name for name in chosen() if name != "jsonl"])
-def receiver(request, tmp_path) -> Iterator[Receiver]:
-    built = receiver_of(request.param, tmp_path)
-    try:
-        yield built
-    finally:
-        built.close()
-
-
 def pending(daemon: Daemon) -> float:
     lines = daemon.get("/metrics")[1].splitlines()
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if line.startswith("streamvision_sink_pending{"))
 
 
+@pytest.mark.parametrize("receiver", [name for name in chosen() if name != "jsonl"], indirect=True)
 def test_sigterm_while_the_receiver_is_frozen(receiver: Receiver, tmp_path: Path):
     receiver.start()
     config = CONFIG.replace("OPTIONS", receiver.options())
