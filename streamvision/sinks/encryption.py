@@ -46,3 +46,16 @@ def usable_context(tls: TlsOptions, folder: Path, where: str) -> ssl.SSLContext:
     except (OSError, ValueError) as error:
         why = (getattr(error, "reason", None) or "wrong password, or not what it should be").lower().replace("_", " ")
         raise SinkError(f"the files of tls cannot be used: {why}", where=where, reason="tls") from None
+
+
+def unusable_tls(options: object, folder: Path) -> SinkError | None:
+    """Return what is wrong at present with the files that a sink's ``tls`` names, None if nothing is."""
+    tls = getattr(options, "tls", None)
+    if not isinstance(tls, TlsOptions):
+        return None
+    files = tls.paths(folder)
+    try:
+        usable_context(tls, folder, ", ".join(name for name in (files.ca, files.certificate, files.key) if name))
+    except SinkError as error:
+        return error
+    return None

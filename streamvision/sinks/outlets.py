@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import structlog
+
 from streamvision import plugins
 from streamvision.clock import Clock
 from streamvision.config import Settings, SinkSettings
@@ -11,9 +13,12 @@ from streamvision.interfaces import Sink, SinkContext
 from streamvision.metrics import Metrics
 from streamvision.sinks.database import FILE_NAME
 from streamvision.sinks.delivery import Delivery
+from streamvision.sinks.encryption import unusable_tls
 from streamvision.sinks.retention import Retention
 from streamvision.sinks.store import EventStore
 from streamvision.sinks.wanted import Wanted
+
+log = structlog.get_logger()
 
 Beat = Callable[[str], None]
 
@@ -33,6 +38,8 @@ def retention_of(settings: Settings) -> Retention:
 def outlet_of(sink: SinkSettings, context: SinkContext) -> Sink:
     """Build a sink. Raises what its constructor raises, a `StreamvisionError`."""
     outlet: Sink = plugins.load("sink", sink.type)(sink.options, context)
+    if error := unusable_tls(sink.options, context.state_dir):  # told now, not with the first event
+        log.warning("sink cannot deliver; its events wait in the store", sink=sink.name, error=str(error))
     return outlet
 
 

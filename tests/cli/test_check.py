@@ -56,3 +56,22 @@ def test_the_program_exits_with_2_and_says_nothing_but_the_problems(tmp_path):
         f"{path}:5:41: there is no zone 'z'; zones of this stream: none",
     ]
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    "sink", ['webhook, url: "https://h.example/in"', 'mqtt, url: "mqtts://h.example", topic: "a/b"']
+)
+@pytest.mark.parametrize("content", [None, b"no certificate"])
+def test_a_certificate_that_is_not_there_yet_is_a_warning(tmp_path, sink, content):
+    (tmp_path / "var").mkdir()
+    if content is not None:
+        (tmp_path / "var" / "ca.pem").write_bytes(content)
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "state_dir: var\nstreams: [{id: a, url: 'demo:street'}]\n"
+        f"sinks: [{{name: out, type: {sink}, tls: {{ca: ca.pem}}}}]\n"
+    )
+    result = CliRunner().invoke(app, ["check", str(path)], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert f"{path}: OK" in result.stdout
+    assert result.stderr.startswith(f"warning: sink out cannot deliver: {tmp_path / 'var' / 'ca.pem'}: ")
