@@ -91,8 +91,8 @@ class Delivery:
     its receiver asked for. Nothing overtakes: a later event is not offered before every earlier one is delivered or
     buried, so the order per stream is kept. Of a batch that a sink refuses for good the halves are tried, and theirs,
     until the guilty event alone is found; it goes to the dead letters, and its neighbours are delivered. Dead letters
-    for which somebody asked another attempt are delivered between two batches. ``crashed`` holds an unexpected
-    exception that ended the thread early.
+    for which somebody asked another attempt are delivered between two batches; where they fail once more they
+    wait longer and longer, and what is new goes on. ``crashed`` holds an unexpected exception that ended the thread.
 
     Back-off: https://aws.amazon.com/blogs/architecture/exponential-backoff-and-jitter/
     """
@@ -124,6 +124,7 @@ class Delivery:
         self._random_unit = random_unit
         self._cursor = store.register(name, wanted)
         self._letters_at_s = 0.0
+        self._letters_pause_s = 0.0
         self._pause_s = 0.0
         self._stopping = threading.Event()
         self._give_up_at_s = float("inf")
@@ -222,9 +223,25 @@ class Delivery:
         self._letters_at_s = self._clock.monotonic() + LETTERS_EVERY_S
         kept, events = self._store.letters(self._name, self._batch)
         self._stats.letters_kept = kept
-        if events:
-            self._letters_at_s = 0.0  # there may be more
+        if not events:
+            return
+        try:
             self._deliver(events, self._settle)
+        except SinkError as error:
+            self._letters_failed(error)
+        else:
+            self._letters_at_s = self._letters_pause_s = 0.0  # there may be more
+
+    def _letters_failed(self, error: SinkError) -> None:
+        """Let dead letters wait: a receiver that stumbles over one of them may well take what is new."""
+        asked_s = min(error.retry_after_s or 0.0, LONGEST_RETRY_AFTER_S)
+        self._letters_pause_s = min(max(FIRST_PAUSE_S, self._letters_pause_s * 2), LONGEST_PAUSE_S)
+        # Beyond any pause of the whole sink that this error asks for: then it is the new events' turn.
+        self._letters_at_s = self._clock.monotonic() + asked_s + self._letters_pause_s
+        if asked_s:
+            raise error
+        self._stats.failures[error.reason] += 1
+        log.warning("dead letters fail again; they wait", sink=self._name, reason=error.reason, error=str(error))
 
     def _deliver(self, events: Sequence[StoredEvent], done: Done) -> None:
         """Deliver in order; bury what is refused for good; call ``done`` with each part that is settled."""

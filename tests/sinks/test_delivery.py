@@ -11,6 +11,7 @@ from streamvision.errors import SinkError
 from streamvision.metrics import SinkStats
 from streamvision.sinks import delivery as module
 from streamvision.sinks.delivery import Delivery
+from streamvision.sinks.letters import DeadLetters
 from streamvision.sinks.store import EventStore
 from streamvision.sinks.wanted import Wanted
 from tests.harness import wait_until
@@ -265,3 +266,38 @@ def test_a_sink_that_goes_on_taking_is_given_its_time_at_the_end(store, monkeypa
     assert delivery.see_off(WAIT_S)
     assert not delivery.left_behind
     assert sink.taken == list(range(6))
+
+
+class Stumbling(ScriptedSink):
+    """Refuses one number for good, and later, when it comes as a dead letter, only for the moment."""
+
+    def __init__(self, retry_after_s: float | None) -> None:
+        super().__init__()
+        self.attempts = 0
+        self._retry_after_s = retry_after_s
+
+    def deliver(self, events):
+        if any(number_of(one.json) == 1 for one in events):
+            self.attempts += 1
+            later = self.attempts > 1
+            raise SinkError("that one", permanent=not later, retry_after_s=self._retry_after_s if later else None)
+        super().deliver(events)
+
+
+@pytest.mark.parametrize("retry_after_s", [None, 0.2])
+def test_a_dead_letter_that_fails_again_holds_up_nothing(store, tmp_path, retry_after_s):
+    sink = Stumbling(retry_after_s)
+    delivery, stats = deliver(store, sink)
+    append(store, 1)
+    delivery.start()
+    wait_until(lambda: stats.dead_letters == 1, WAIT_S)
+    assert DeadLetters(tmp_path / "events.db").retry() == 1
+    wait_until(lambda: sink.attempts > 1, WAIT_S)
+    append(store, *range(2, 12))
+    wait_until(lambda: delivery.pending == 0, WAIT_S)
+    before = sink.attempts
+    wait_until(lambda: sink.attempts > before, WAIT_S)
+    delivery.stop(WAIT_S)
+    assert delivery.join(WAIT_S)
+    assert sink.taken == list(range(2, 12))
+    assert DeadLetters(tmp_path / "events.db").choose()[0].retry, "it is still asked for"
