@@ -29,6 +29,7 @@ from streamvision.health import Heartbeats
 from streamvision.interfaces import Engine, ScalablePicture, Source
 from streamvision.metrics import Metrics
 from streamvision.offline import OfflineOptions, open_source
+from streamvision.paths import STORE_FILE
 from streamvision.pipeline import Pipeline
 from streamvision.sinks.store import EventStore
 from streamvision.types import Analysis, Batch, ClockSource, Frame, FrameInfo
@@ -151,7 +152,7 @@ def infer_all(frames: Sequence[Frame], engine: Engine) -> int:
 def run_pipeline(settings: Settings) -> Sample:
     """Run a whole configuration of finite files to its end; loading the engines is not counted."""
     clock, metrics = SystemClock(), Metrics()
-    store = EventStore(settings.state_dir / "events.db", clock)
+    store = EventStore(settings.state_dir / STORE_FILE, clock)
     pipeline = Pipeline(settings, store, metrics, Heartbeats(clock), NoViewer(), clock)
     try:
         pipeline.load()

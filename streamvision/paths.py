@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import os.path
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, Field
+
+STORE_FILE: Final = "events.db"
+"""The event store's file in state_dir; SQLite and the store's lock have files beside it whose names begin like it."""
 
 
 def _inside(path: str) -> str:

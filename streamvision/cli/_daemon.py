@@ -20,9 +20,9 @@ from streamvision.errors import StoreError, StreamvisionError
 from streamvision.health import Heartbeats
 from streamvision.metrics import Metrics
 from streamvision.notify import Notifier
+from streamvision.paths import STORE_FILE
 from streamvision.pipeline import Pipeline
 from streamvision.reload import Reloader
-from streamvision.sinks.database import FILE_NAME
 from streamvision.sinks.outlets import retention_of
 from streamvision.sinks.standin import StandInStore, open_or_stand_in
 from streamvision.sinks.store import EventStore
@@ -74,7 +74,7 @@ def _serve(
     with ExitStack() as stack:
         heartbeats = Heartbeats(clock)
         store = open_or_stand_in(
-            settings.state_dir / FILE_NAME,
+            settings.state_dir / STORE_FILE,
             clock,
             metrics=metrics,
             beat=heartbeats.beat,

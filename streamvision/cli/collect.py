@@ -91,13 +91,13 @@ def _run(settings: Settings, seconds: float | None) -> None:
     from streamvision.health import Heartbeats
     from streamvision.metrics import Metrics
     from streamvision.notify import Notifier
+    from streamvision.paths import STORE_FILE
     from streamvision.pipeline import Pipeline
-    from streamvision.sinks.database import FILE_NAME
     from streamvision.sinks.store import EventStore
     from streamvision.status import StatusBoard
 
     clock, metrics, signals = SystemClock(), Metrics(), Signals()
-    store = EventStore(settings.state_dir / FILE_NAME, clock)
+    store = EventStore(settings.state_dir / STORE_FILE, clock)
     try:
         heartbeats = Heartbeats(clock)
         board = StatusBoard(settings, metrics, heartbeats, store, clock)

@@ -104,10 +104,10 @@ def _tell(what: str, count: int, *, as_json: bool) -> None:
 
 def _letters(config: Path | None, state_dir: Path | None, shard: str | None) -> DeadLetters:
     from streamvision.cli.events import store_folder
-    from streamvision.sinks.database import FILE_NAME
+    from streamvision.paths import STORE_FILE
     from streamvision.sinks.letters import DeadLetters
 
-    return DeadLetters(store_folder(config, state_dir, shard) / FILE_NAME)
+    return DeadLetters(store_folder(config, state_dir, shard) / STORE_FILE)
 
 
 def _line(letter: DeadLetter) -> str:

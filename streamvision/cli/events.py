@@ -45,10 +45,11 @@ def events(
     Example: streamvision events --config config.yaml --since 1h --type zone --follow
     """
     from streamvision.interfaces import full_event_type
-    from streamvision.sinks.database import FILE_NAME, EventLog
+    from streamvision.paths import STORE_FILE
+    from streamvision.sinks.database import EventLog
 
     query = _Query(stream, full_event_type(kind), _start(since), limit)
-    log = EventLog(store_folder(config, state_dir, shard) / FILE_NAME)
+    log = EventLog(store_folder(config, state_dir, shard) / STORE_FILE)
     try:
         newest = log.last_position()
         seen = max(newest, _show(query.past(log), as_json))

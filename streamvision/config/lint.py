@@ -151,3 +151,17 @@ def _points(shape: Any) -> Points | None:
             return None
         points.append((float(point[0]), float(point[1])))
     return points
+
+
+def unique(document: Document, given: Any, path: Path, key: str, what: str) -> None:
+    """Demand that no two entries of a list have the same ``key``."""
+    first: dict[str, int] = {}
+    for index, entry in enumerate(given if isinstance(given, list) else ()):
+        name = entry.get(key) if isinstance(entry, dict) else None
+        if not isinstance(name, str):
+            continue
+        if name in first:
+            line, _ = document.place((*path, first[name], key))
+            remedy = f"the first is in line {line}; choose another"
+            document.problem((*path, index, key), f"{what} {name!r} is used twice", remedy)
+        first.setdefault(name, index)

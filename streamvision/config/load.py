@@ -13,9 +13,10 @@ from pydantic import BaseModel, ValidationError
 from streamvision import plugins
 from streamvision.config.asides import asides_of, explain_of
 from streamvision.config.choice import choice_of
+from streamvision.config.claims import judge_files
 from streamvision.config.document import MAX_BYTES, Document, Path, read_document
 from streamvision.config.label_maps import Maps, lint_label_maps, map_readers
-from streamvision.config.lint import bounded, lint_seconds, lint_stream
+from streamvision.config.lint import bounded, lint_seconds, lint_stream, unique
 from streamvision.config.secrets import Expander, written_secrets
 from streamvision.config.server import judge_server
 from streamvision.config.settings import (
@@ -149,6 +150,8 @@ class _Loader:
         outbox = validate(self._document, OutboxSettings, data.get("outbox") or {}, ("outbox",)) or OutboxSettings()
         explain, collect = asides_of(self._document, data)
         state_dir = resolve_state_dir(self._document, self._folder, self._env)
+        if not self._document.problems:
+            judge_files(self._document, sinks, state_dir)
         if self._document.problems:
             return None
         settings = Settings(
@@ -224,7 +227,7 @@ class _Loader:
             stream = self._stream(entry, ("streams", index), models, labels)
             if stream is not None:
                 streams.append(stream)
-        self._unique(data.get("streams"), ("streams",), "id", "stream id")
+        unique(self._document, data.get("streams"), ("streams",), "id", "stream id")
         return streams
 
     def _broken_model(self, entry: Any) -> ModelSettings:
@@ -328,7 +331,7 @@ class _Loader:
             if rule is not None:
                 rules.append(rule.model_copy(update={"where": where, "explain": explain}))
                 self._about_tracks(rule.type, where, (*path, index, "where"))
-        self._unique(given, path, "name", "rule name")
+        unique(self._document, given, path, "name", "rule name")
         return rules
 
     def _about_tracks(self, rule: str, where: Mapping[str, tuple[str, ...]], path: Path) -> None:
@@ -342,7 +345,7 @@ class _Loader:
             sink = self._named(SinkSettings, "sink", rest, ("sinks", index))
             if sink is not None:
                 sinks.append(sink.model_copy(update=choice))
-        self._unique(given, ("sinks",), "name", "sink name")
+        unique(self._document, given, ("sinks",), "name", "sink name")
         return sinks
 
     def _named(self, model: type[N], kind: Literal["rule", "sink"], entry: Any, path: Path) -> N | None:
@@ -386,15 +389,3 @@ class _Loader:
         if given is not None and path not in self._document.broken:
             self._document.problem(path, f"expected {what}", "for example: street: {manifest: default}")
         return {}
-
-    def _unique(self, given: Any, path: Path, key: str, what: str) -> None:
-        first: dict[str, int] = {}
-        for index, entry in enumerate(given if isinstance(given, list) else ()):
-            name = entry.get(key) if isinstance(entry, dict) else None
-            if not isinstance(name, str):
-                continue
-            if name in first:
-                line, _ = self._document.place((*path, first[name], key))
-                remedy = f"the first is in line {line}; choose another"
-                self._document.problem((*path, index, key), f"{what} {name!r} is used twice", remedy)
-            first.setdefault(name, index)

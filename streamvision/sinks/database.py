@@ -20,8 +20,6 @@ from streamvision.interfaces import StoredEvent
 
 log = structlog.get_logger()
 
-FILE_NAME = "events.db"
-"""The store's file in state_dir."""
 VERSION = 3
 """Of the layout; version 1 had dead letters that could not be retried, version 2 believed the wall clock."""
 # AUTOINCREMENT: a position is never used twice, also after the newest rows were deleted.

@@ -11,7 +11,7 @@ from streamvision.clock import Clock
 from streamvision.config import Settings, SinkSettings
 from streamvision.interfaces import Sink, SinkContext
 from streamvision.metrics import Metrics
-from streamvision.sinks.database import FILE_NAME
+from streamvision.paths import STORE_FILE
 from streamvision.sinks.delivery import Delivery
 from streamvision.sinks.encryption import unusable_tls
 from streamvision.sinks.retention import Retention
@@ -26,7 +26,7 @@ Beat = Callable[[str], None]
 def open_store_of(settings: Settings, metrics: Metrics, clock: Clock, beat: Beat) -> EventStore:
     """Open the event store of a configuration. Raises `StoreError`."""
     retention = retention_of(settings)
-    return EventStore(settings.state_dir / FILE_NAME, clock, metrics=metrics, beat=beat, retention=retention)
+    return EventStore(settings.state_dir / STORE_FILE, clock, metrics=metrics, beat=beat, retention=retention)
 
 
 def retention_of(settings: Settings) -> Retention:

@@ -22,7 +22,8 @@ import structlog
 from streamvision.clock import Clock
 from streamvision.errors import StoreError, StoreUnusable
 from streamvision.metrics import Metrics
-from streamvision.sinks.database import FILE_NAME, begin_track_ids, lock_folder, open_store
+from streamvision.paths import STORE_FILE
+from streamvision.sinks.database import begin_track_ids, lock_folder, open_store
 from streamvision.sinks.retention import Retention
 from streamvision.sinks.store import EventStore
 
@@ -70,8 +71,8 @@ class StandInStore(EventStore):
         self._try_at_s = time.monotonic() + TRY_EVERY_S
         self._usable = False
         self._folder = Path(tempfile.mkdtemp(prefix="streamvision-", dir=_memory()))
-        _begin(self._folder / FILE_NAME, clock)
-        super().__init__(self._folder / FILE_NAME, clock, retention=_in_memory(retention), metrics=metrics, beat=beat)
+        _begin(self._folder / STORE_FILE, clock)
+        super().__init__(self._folder / STORE_FILE, clock, retention=_in_memory(retention), metrics=metrics, beat=beat)
         log.error("state_dir cannot be used; events are kept in memory until it can", error=str(why))
 
     def retain(self, retention: Retention) -> None:
@@ -92,13 +93,13 @@ class StandInStore(EventStore):
         Raises `StoreError` when the place still cannot be used and there are events: they are lost then, and counted
         in the text.
         """
-        with closing(sqlite3.connect(self._folder / FILE_NAME)) as memory:
+        with closing(sqlite3.connect(self._folder / STORE_FILE)) as memory:
             count = int(memory.execute("SELECT count(*) FROM events").fetchone()[0])
         try:
             with ExitStack() as stack:
                 stack.enter_context(lock_folder(self._place))
                 connection = stack.enter_context(closing(open_store(self._place, clock)))
-                _move(connection, self._folder / FILE_NAME)
+                _move(connection, self._folder / STORE_FILE)
         except (StoreError, sqlite3.Error) as error:
             if not count:
                 return 0

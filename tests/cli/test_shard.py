@@ -9,7 +9,7 @@ import pytest
 from streamvision.cli import main
 from streamvision.clock import SystemClock
 from streamvision.config import load_settings
-from streamvision.sinks.database import FILE_NAME
+from streamvision.paths import STORE_FILE
 from streamvision.sinks.store import EventStore
 from tests.sinks.samples import event
 
@@ -58,7 +58,7 @@ def test_a_shard_that_is_none_ends_with_2(command: str, config: Path, capsys: py
 
 
 def test_events_of_a_shard_are_read(config: Path, capsys: pytest.CaptureFixture[str]):
-    store = EventStore(config.parent / "var" / "shard-8" / FILE_NAME, SystemClock())
+    store = EventStore(config.parent / "var" / "shard-8" / STORE_FILE, SystemClock())
     store.append([event(1)])
     store.close()
     with pytest.raises(SystemExit, match="0"):

@@ -15,7 +15,8 @@ import pytest
 
 from streamvision.errors import StoreError, StoreUnusable
 from streamvision.metrics import Metrics
-from streamvision.sinks.database import FILE_NAME, EventLog
+from streamvision.paths import STORE_FILE
+from streamvision.sinks.database import EventLog
 from streamvision.sinks.standin import StandInStore, can_be_used, open_or_stand_in, trouble
 from streamvision.sinks.store import EventStore
 from tests.fakes import FakeClock
@@ -32,7 +33,7 @@ def opened(place: Path) -> EventStore:
 def blocked(tmp_path: Path) -> Path:
     """The place of a store whose folder is a file as yet."""
     (tmp_path / "var").touch()
-    return tmp_path / "var" / FILE_NAME
+    return tmp_path / "var" / STORE_FILE
 
 
 def heal(place: Path) -> None:
@@ -40,15 +41,15 @@ def heal(place: Path) -> None:
 
 
 def test_a_folder_that_can_be_written_needs_no_stand_in(tmp_path: Path):
-    store = opened(tmp_path / "var" / FILE_NAME)
+    store = opened(tmp_path / "var" / STORE_FILE)
     assert not isinstance(store, StandInStore)
     store.close()
 
 
 def test_what_time_does_not_heal_is_refused(tmp_path: Path):
-    first = opened(tmp_path / FILE_NAME)
+    first = opened(tmp_path / STORE_FILE)
     with pytest.raises(StoreError, match="another streamvision") as caught:
-        opened(tmp_path / FILE_NAME)
+        opened(tmp_path / STORE_FILE)
     assert not isinstance(caught.value, StoreUnusable)
     first.close()
 
@@ -86,7 +87,7 @@ def test_everything_moves_to_a_new_store(blocked: Path):
 
 
 def test_what_the_disk_held_comes_first_and_is_still_delivered(tmp_path: Path):
-    place = tmp_path / "var" / FILE_NAME
+    place = tmp_path / "var" / STORE_FILE
     old = EventStore(place, FakeClock())
     old.register("behind")
     old.register("level")
@@ -161,7 +162,7 @@ def test_the_daemon_starts_says_so_and_heals(tmp_path: Path, manager: Manager):
         assert "STOPPING=1" not in manager.heard
         assert process.poll() is None
         wait_until(lambda: readyz(port)[0] == 200, BOUND_S)
-        log = EventLog(tmp_path / "var" / FILE_NAME)
+        log = EventLog(tmp_path / "var" / STORE_FILE)
         assert log.after(0, 10)
         log.close()
         process.send_signal(signal.SIGTERM)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from streamvision.paths import STORE_FILE
 from streamvision.sinks.ages import Age
-from streamvision.sinks.database import FILE_NAME
 from streamvision.sinks.ids import EventIds
 from streamvision.sinks.retention import Retention
 from streamvision.sinks.store import EventStore
@@ -30,7 +30,7 @@ class Rig:
 
     def __init__(self, folder: Path, clock: FakeClock, **retention: int) -> None:
         self.clock = clock
-        self.store = EventStore(folder / FILE_NAME, clock, retention=Retention(**retention))
+        self.store = EventStore(folder / STORE_FILE, clock, retention=Retention(**retention))
         self.live(FIRST_PRUNE_S)
 
     def live(self, seconds: float) -> None:
@@ -179,7 +179,7 @@ def test_what_the_second_layout_held_is_as_old_as_its_first_event(tmp_path: Path
     one = Rig(tmp_path, FakeClock())
     one.add(1, 2)
     one.store.close()
-    connection = sqlite3.connect(tmp_path / FILE_NAME)
+    connection = sqlite3.connect(tmp_path / STORE_FILE)
     connection.executescript(
         "DROP TABLE away; DELETE FROM facts; ALTER TABLE dead_letters DROP COLUMN lived_us;"
         "ALTER TABLE events RENAME COLUMN lived_us TO stored_us; PRAGMA user_version=2;"
@@ -245,6 +245,6 @@ def test_a_store_goes_on_after_the_ids_that_it_holds(tmp_path: Path):
     newest = one.store.new_id()
     one.store.append([event(1, id=newest)])
     one.store.close()
-    again = EventStore(tmp_path / FILE_NAME, FakeClock(utc=datetime(1970, 1, 2, tzinfo=UTC)))
+    again = EventStore(tmp_path / STORE_FILE, FakeClock(utc=datetime(1970, 1, 2, tzinfo=UTC)))
     assert again.new_id() > newest
     again.close()

@@ -111,3 +111,33 @@ def test_a_full_disk_is_a_failure_and_then_goes_on(tmp_path):
     sink.deliver(stored(1))
     sink.close()
     assert lines(tmp_path / "state/logs/events.jsonl") == [1]
+
+
+@pytest.mark.parametrize("content", [b"SQLite format 3\x00 and so on", b"\n", b"name;value\n1;2"])
+def test_a_file_of_something_else_is_left_alone(tmp_path, content):
+    path = tmp_path / "events.jsonl"
+    path.write_bytes(content)
+    sink = sink_at(tmp_path, "events.jsonl")
+    with pytest.raises(SinkError, match="something else than events") as caught:
+        sink.deliver(stored(1))
+    assert (caught.value.reason, caught.value.permanent) == ("file", False)
+    assert path.read_bytes() == content
+    path.unlink()
+    sink.deliver(stored(1))
+    sink.close()
+    assert lines(path) == [1]
+
+
+def test_two_sinks_never_write_one_file(tmp_path):
+    path = tmp_path / "events.jsonl"
+    first, second = sink_at(tmp_path, "events.jsonl"), sink_at(tmp_path, str(path))
+    first.deliver(stored(1))
+    with path.open("ab") as file:
+        file.write(b'{"half')  # what the second would take for a torn line
+    with pytest.raises(SinkError, match="another sink or daemon"):
+        second.deliver(stored(2))
+    assert path.read_bytes().endswith(b'{"half')
+    first.close()
+    second.deliver(stored(2))
+    second.close()
+    assert lines(path) == [1, 2]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import stat
@@ -36,7 +37,7 @@ class JsonlSink:
 
     def __init__(self, options: JsonlOptions, context: SinkContext, *, utc_s: Callable[[], float] = time.time) -> None:
         """Nothing is opened before the first event; ``utc_s`` tells the time for ``rotate.every``."""
-        self._path = context.state_dir / Path(options.path).expanduser()
+        self._path = options.written(context.state_dir)
         self._rotation = options.rotate
         self._name = context.name
         self._utc_s = utc_s
@@ -50,7 +51,10 @@ class JsonlSink:
         """What the files had when they were opened: after a crash, the first batches hold some of it again."""
 
     def deliver(self, events: Sequence[StoredEvent]) -> None:
-        """Append and sync. Raises `SinkError` (reason ``disk``); the next attempt repairs and goes on."""
+        """Append and sync. Raises `SinkError` (reason ``disk``); the next attempt repairs and goes on.
+
+        A file that another process or sink writes, or that holds something else, is left alone (reason ``file``).
+        """
         try:
             fd = self._current()
             lines = [f"{event.json}\n".encode() for event in events if event.id not in self._written]
@@ -83,6 +87,7 @@ class JsonlSink:
             self._release()
         if self._fd is None:
             self._fd = self._open()
+            self._claim(self._fd)
             tail = self._repaired_tail(self._fd)
             self._written = set(_ids(self._archive.tail(TAIL_BYTES - len(tail)) + tail))
         if self._rotation is not None and self._tidier is None:
@@ -100,6 +105,23 @@ class JsonlSink:
         if self._rotation is not None:
             self._span = self._rotation.span_of(os.fstat(fd).st_mtime)
         return fd
+
+    def _claim(self, fd: int) -> None:
+        """Make sure that the open file is this sink's own; the lock ends with the descriptor."""
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            return
+        wrong = None
+        if os.pread(fd, 1, 0).strip(b"\0{"):
+            wrong = "holds something else than events"
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            wrong = "is written by another sink or daemon"
+        except OSError as error:  # a file system without locks
+            log.debug("the file cannot be locked", file=str(self._path), error=error.strerror)
+        if wrong is not None:
+            self._release()
+            raise SinkError(wrong, where=str(self._path), remedy="give this sink a path of its own", reason="file")
 
     def _repaired_tail(self, fd: int) -> bytes:
         """Cut off a torn last line; return the whole lines at the file's end."""
@@ -128,6 +150,7 @@ class JsonlSink:
             return fd
         self._release()
         self._fd = self._open()
+        self._claim(self._fd)
         assert self._tidier is not None
         self._tidier.wake()
         return self._fd

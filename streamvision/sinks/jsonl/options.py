@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -58,3 +59,7 @@ class JsonlOptions(Strict):
     path: Annotated[InnerPath, Field(description="the file; a relative path lies in state_dir")]
     rotate: Rotation | None = None
     """Begin new files by size or by time; without it, that is left to others (logrotate)."""
+
+    def written(self, state_dir: Path) -> Path:
+        """Return the file, a relative one taken from a folder."""
+        return state_dir / Path(self.path).expanduser()

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import pytest
+
+from streamvision.config import load_settings
+from streamvision.errors import ConfigError
+
+HEAD = "state_dir: ./var\nstreams: [{id: a, url: 'demo:street'}]\nsinks:\n"
+
+
+def sinks(*paths: str) -> str:
+    return HEAD + "".join(f"  - {{name: s{number}, type: jsonl, path: {path}}}\n" for number, path in enumerate(paths))
+
+
+@pytest.mark.parametrize(
+    ("paths", "place", "message"),
+    [
+        (["events.db"], (4, 35), "belongs to the event store"),
+        (["./logs/../events.db-wal"], (4, 35), "belongs to the event store"),
+        (["FOLDER/var/events.db"], (4, 35), "belongs to the event store"),
+        (["LINK/events.db.lock"], (4, 35), "belongs to the event store"),
+        (["a.jsonl", "b.jsonl", "./a.jsonl"], (6, 35), "the sink in line 4 writes this file too"),
+        (["a.jsonl", "LINK/a.jsonl"], (5, 35), "the sink in line 4 writes this file too"),
+    ],
+)
+def test_a_file_belongs_to_one(tmp_path, paths, place, message):
+    (tmp_path / "var").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "var")
+    path = tmp_path / "c.yaml"
+    path.write_text(sinks(*paths).replace("FOLDER", str(tmp_path)).replace("LINK", str(tmp_path / "link")))
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path)
+    [problem] = caught.value.problems
+    assert ((problem.line, problem.column), message in problem.message) == (place, True)
+
+
+def test_files_of_their_own_are_right(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(sinks("a.jsonl", "b/a.jsonl", "logs/events.db", "/dev/null"))
+    assert len(load_settings(path).sinks) == 4
