@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Literal
+from typing import Final, Literal
 
 from streamvision.sinks.ages import Age
 from streamvision.sinks.database import moment
@@ -22,6 +22,10 @@ CHUNK_ROWS = 2_000
 """Delivered rows deleted per transaction, so that no commit of events waits long."""
 GIVE_UP_ROWS = 20_000
 """Undelivered ones: more, because each time is told with an event."""
+
+LETTERS_SHARE: Final = 0.25
+"""Of the store's size, for dead letters; they may take more while the events leave room."""
+_SIZE: Final = "length(CAST(json AS BLOB))"
 
 Reason = Literal["max_age", "max_size", "dead_letters", "absent", "memory"]
 
@@ -71,7 +75,7 @@ def prune(
 
     ``sinks`` are those whose deliveries count, with what each of them wants; cursors of others hold nothing.
     """
-    given_up = _old_letters(connection, retention, age)
+    given_up = _old_letters(connection, retention, age) + _large_letters(connection, retention)
     cursors = _cursors(connection, sinks)
     slowest = min(cursors.values(), default=None)
     up_to, reason = _beyond(connection, retention, age, slowest, chunk[0])
@@ -140,6 +144,18 @@ def _undelivered(
 
 def _old_letters(connection: sqlite3.Connection, retention: Retention, age: Age) -> list[GivenUp]:
     return _drop_letters(connection, "lived_us < ?", (age.awaited_before_us(retention.max_age_s),))
+
+
+def _large_letters(connection: sqlite3.Connection, retention: Retention) -> list[GivenUp]:
+    """Delete the oldest dead letters of a store that is too large, down to their share of its size.
+
+    Before any event: what a sink has refused for good is worth less than what it has not been offered yet.
+    """
+    if used_bytes(connection) <= retention.max_bytes:
+        return []
+    newer = f"SELECT rowid, sum({_SIZE}) OVER (ORDER BY rowid DESC) AS bytes FROM dead_letters"
+    share = int(retention.max_bytes * LETTERS_SHARE)
+    return _drop_letters(connection, f"rowid IN (SELECT rowid FROM ({newer}) WHERE bytes > ?)", (share,))
 
 
 def _drop_letters(connection: sqlite3.Connection, which: str, values: Sequence[int]) -> list[GivenUp]:

@@ -20,7 +20,7 @@ RULE = "outbox"
 _WHY = {
     "max_age": "older than outbox.max_age and not delivered",
     "max_size": "the store is larger than outbox.max_mb, and they were not delivered",
-    "dead_letters": "dead letters that are too old, or too many",
+    "dead_letters": "dead letters that are too old, too many, or too large together",
     "absent": "they were deleted while the sink was not configured",
     "memory": "the disk refused them, and the memory was full",
 }

@@ -4,6 +4,7 @@ import json
 import sqlite3
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -334,6 +335,26 @@ def told(store: EventStore) -> list[dict]:
     """What the outbox told of itself."""
     found = (json.loads(one.json)["data"] for one in store.latest(100, type_prefix="streamvision.outbox"))
     return [{key: data[key] for key in ("sink", "reason", "events") if key in data} for data in found]
+
+
+def test_large_dead_letters_go_before_events_that_nobody_was_offered(path):
+    store = EventStore(path, SystemClock())
+    store.register("slow")
+    store.append([event(number) for number in range(20)])
+    store.flush()
+    for stored in store.after(0, 20):
+        store.bury("hook", replace(stored, json=json.dumps({"id": stored.id, "text": "x" * 20_000})), "refused", "no")
+    store.close()
+    connection = sqlite3.connect(path)
+    try:
+        retention = Retention(max_bytes=200_000)
+        pruned = prune(connection, retention, {"slow": EVERYTHING}, Age(0))
+        [lost] = pruned.given_up
+        assert (pruned.deleted, lost.sink, lost.reason, lost.count) == (0, "hook", "dead_letters", 18)
+        assert connection.execute("SELECT min(position), count(*) FROM dead_letters").fetchone() == (19, 2)
+        assert prune(connection, retention, {"slow": EVERYTHING}, Age(0)) == Pruned(), "now it fits"
+    finally:
+        connection.close()
 
 
 def test_a_store_beyond_its_size_gives_up_what_a_sink_lacks_and_tells_it(path, monkeypatch):
