@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -50,7 +51,7 @@ def install_service(
     here = root == Path("/")
     first = before_removal(steps) if here and (uninstall or now) else []
     last = after_change(steps, TARGET if shards else SERVICE, now=now and not uninstall) if here else []
-    _tell(choice, config, uninstall=uninstall)
+    _tell(choice, config, root, uninstall=uninstall)
     if not steps and not last:
         typer.echo("nothing to change: the service is " + ("not installed" if uninstall else "in place"))
         return
@@ -98,10 +99,10 @@ def _program() -> tuple[str, ...]:
     return (str(script),) if os.access(script, os.X_OK) else (sys.executable, "-m", "streamvision")
 
 
-def _tell(choice: Choice, config: Path | None, *, uninstall: bool) -> None:
+def _tell(choice: Choice, config: Path | None, root: Path, *, uninstall: bool) -> None:
     """Warn of what would keep the service from working."""
     from streamvision.config import state_dir_of
-    from streamvision.install import CONFIG, STATE, out_of_sight
+    from streamvision.install import CONFIG, STATE, below, out_of_sight
 
     if uninstall:
         return
@@ -111,8 +112,13 @@ def _tell(choice: Choice, config: Path | None, *, uninstall: bool) -> None:
         state = state_dir_of(config, env={**os.environ, "STATE_DIRECTORY": str(STATE)})
         if not state.is_relative_to(STATE):
             _warn(f"{config} names its own state_dir, but the service writes only below {STATE}; leave state_dir out")
-        if CONFIG.exists() and not CONFIG.samefile(config) and CONFIG.read_text() != choice.config:
-            _warn(f"{CONFIG} is there already and stays as it is; {config} is not used")
+        there = below(root, CONFIG)
+        if there.exists():
+            if not there.samefile(config) and there.read_bytes() != choice.config.encode():
+                _warn(f"{there} is there already and stays as it is; {config} is not used")
+        elif not config.stat().st_mode & stat.S_IROTH:
+            remedy = "what is secret in it belongs into /etc/streamvision/credentials, and ${NAME} into the file"
+            _warn(f"not everybody can read {config}, but everybody can read its copy {there}: {remedy}")
 
 
 def _warn(text: str) -> None:

@@ -137,6 +137,6 @@ def difference(path: Path, before: str | None, after: str) -> Iterator[str]:
 
 def _content(path: Path) -> str | None:
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8", errors="replace")
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -39,8 +39,12 @@ def to_cloudevent(event: Event, host: str) -> dict[str, Any]:
 
 
 def to_json(event: Event, host: str) -> str:
-    """Return the CloudEvent as one line of JSON without its newline."""
-    return json.dumps(to_cloudevent(event, host), ensure_ascii=False, separators=(", ", ": "), allow_nan=False)
+    """Return the CloudEvent as one line of JSON without its newline.
+
+    What UTF-8 cannot say, as in a file's name that was never text, becomes a question mark.
+    """
+    text = json.dumps(to_cloudevent(event, host), ensure_ascii=False, separators=(", ", ": "), allow_nan=False)
+    return text.encode(errors="replace").decode()
 
 
 def _data(event: Event) -> dict[str, Any]:

@@ -106,6 +106,29 @@ def test_a_state_dir_that_the_service_cannot_write_is_told(tmp_path: Path, capsy
     assert "leave state_dir out" in capsys.readouterr().err
 
 
+def test_a_copy_that_more_people_can_read_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("streams: [{id: a, url: 'rtsp://u:secret@10.0.0.1/'}]\n")
+    for mode, told in ((0o644, False), (0o640, True)):
+        mine.chmod(mode)
+        root = tmp_path / f"{mode:o}"
+        assert install(root, "--config", str(mine)) == 0
+        said = capsys.readouterr().err
+        assert ("/etc/streamvision/credentials" in said) is told
+        assert "secret@" not in said
+
+
+def test_a_configuration_of_other_bytes_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    there = tmp_path / "root/etc/streamvision/config.yaml"
+    there.parent.mkdir(parents=True)
+    there.write_bytes(b"streams: [] # \xff\n")
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("streams: []\n")
+    assert install(tmp_path / "root", "--config", str(mine)) == 0
+    assert "stays as it is" in capsys.readouterr().err
+    assert there.read_bytes() == b"streams: [] # \xff\n"
+
+
 def test_shards_and_one_service_take_each_others_place(tmp_path: Path):
     install(tmp_path)
     install(tmp_path, "--shards", "3")

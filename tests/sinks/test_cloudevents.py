@@ -74,3 +74,8 @@ def test_a_polygon_is_quoted_in_tenths_of_a_pixel_where_there_is_one():
     data = to_cloudevent(event(0, track=track), "h")["data"]
     assert data["track"]["polygon"] == [[100.0, 80.5], [160.0, 80.5], [130.2, 240.0]]
     assert "polygon" not in to_cloudevent(event(0), "h")["data"]["track"]
+
+
+def test_what_is_no_text_does_not_stop_the_events():
+    text = to_json(event(1, data={"file": "caf\udce9.mp4"}), "h")
+    assert json.loads(text.encode())["data"]["file"] == "caf?.mp4"
