@@ -2,14 +2,17 @@
 
 A daemon that starts on a read-only disk still watches, and still delivers. Its events are kept in memory, within
 bounds; as soon as the folder can be written they are moved there in their order, with their ids, and so are the sinks'
-cursors and the numbers of tracks.
+cursors and the numbers of tracks. A daemon that ends before, or is killed, leaves them in memory for its next start:
+only the machine's own restart loses them.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shutil
 import sqlite3
+import stat
 import tempfile
 import time
 from collections.abc import Callable
@@ -70,8 +73,12 @@ class StandInStore(EventStore):
         self._place = place
         self._try_at_s = time.monotonic() + TRY_EVERY_S
         self._usable = False
-        self._folder = Path(tempfile.mkdtemp(prefix="streamvision-", dir=_memory()))
-        _begin(self._folder / STORE_FILE, clock)
+        self._folder = _memory_for(place)
+        self._folder.mkdir(mode=0o700, exist_ok=True)
+        if not _is_ours(self._folder):
+            raise StoreError("belongs to somebody else", where=str(self._folder), remedy="remove it")
+        if not (self._folder / STORE_FILE).exists():
+            _begin(self._folder / STORE_FILE, clock)
         super().__init__(self._folder / STORE_FILE, clock, retention=_in_memory(retention), metrics=metrics, beat=beat)
         log.error("state_dir cannot be used; events are kept in memory until it can", error=str(why))
 
@@ -90,24 +97,10 @@ class StandInStore(EventStore):
     def move(self, clock: Clock) -> int:
         """Move everything to its place, after `close`; return how many events that were.
 
-        Raises `StoreError` when the place still cannot be used and there are events: they are lost then, and counted
-        in the text.
+        Raises `StoreError` when the place still cannot be used and there are events: they stay in memory then, for
+        the next start, and are counted in the text.
         """
-        with closing(sqlite3.connect(self._folder / STORE_FILE)) as memory:
-            count = int(memory.execute("SELECT count(*) FROM events").fetchone()[0])
-        try:
-            with ExitStack() as stack:
-                stack.enter_context(lock_folder(self._place))
-                connection = stack.enter_context(closing(open_store(self._place, clock)))
-                _move(connection, self._folder / STORE_FILE)
-        except (StoreError, sqlite3.Error) as error:
-            if not count:
-                return 0
-            raise StoreError(f"{count} events in memory are lost: {error}", where=str(self._place)) from error
-        finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
-        log.info("state_dir can be used again; events moved from memory to the disk", events=count)
-        return count
+        return _moved(self._folder, self._place, clock)
 
 
 def open_or_stand_in(
@@ -123,6 +116,7 @@ def open_or_stand_in(
     Raises `StoreError` for what time does not heal: another daemon has it, or a newer version wrote it.
     """
     try:
+        _adopt(place, clock)
         return EventStore(place, clock, metrics=metrics, beat=beat, retention=retention)
     except StoreUnusable as error:
         return StandInStore(place, error, clock, metrics=metrics, beat=beat, retention=retention)
@@ -148,10 +142,57 @@ def _in_memory(retention: Retention) -> Retention:
     return replace(retention, max_bytes=min(retention.max_bytes, MEMORY_BYTES))
 
 
-def _memory() -> str | None:
-    """Return a folder that is memory, None where there is none: then the usual folder for temporary files does."""
-    shared = "/dev/shm"
-    return shared if os.access(shared, os.W_OK) else None
+def _memory_for(place: Path) -> Path:
+    """Return the folder in memory that belongs to a place: always the same, so that the next start finds it."""
+    # systemd empties /dev/shm of what a dynamic user leaves there, but keeps the runtime directory if it is told to.
+    given = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    shared = next((one for one in (given, "/dev/shm") if one and os.access(one, os.W_OK)), tempfile.gettempdir())
+    name = hashlib.sha256(os.path.realpath(place).encode(errors="surrogateescape")).hexdigest()[:16]
+    return Path(shared) / f"streamvision-{os.geteuid()}-{name}"
+
+
+def _is_ours(folder: Path) -> bool:
+    """Whether nobody else can have put there what is in a folder; others may write where it lies."""
+    try:
+        found = folder.lstat()
+    except OSError:
+        return False
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid() and not found.st_mode & 0o077
+
+
+def _adopt(place: Path, clock: Clock) -> None:
+    """Move to its place what an earlier run had to leave in memory. Raises `StoreError` as `open_or_stand_in` does."""
+    folder = _memory_for(place)
+    if not _is_ours(folder) or not (folder / STORE_FILE).is_file():
+        return
+    with lock_folder(folder / STORE_FILE):
+        try:
+            _moved(folder, place, clock)
+        except StoreError as error:
+            if not can_be_used(place):
+                raise StoreUnusable(error.what, where=error.where) from error
+            log.error("what an earlier run left in memory cannot be read", folder=str(folder), error=str(error))
+
+
+def _moved(folder: Path, place: Path, clock: Clock) -> int:
+    """Move a store in memory to its place and take its folder away; return how many events it had."""
+    count = 0
+    try:
+        with closing(sqlite3.connect(folder / STORE_FILE)) as memory:
+            count = int(memory.execute("SELECT count(*) FROM events").fetchone()[0])
+        with ExitStack() as stack:
+            stack.enter_context(lock_folder(place))
+            connection = stack.enter_context(closing(open_store(place, clock)))
+            _move(connection, folder / STORE_FILE)
+    except (StoreError, sqlite3.Error) as error:
+        if not count:
+            shutil.rmtree(folder, ignore_errors=True)
+            return 0
+        text = f"{count} events stay in memory, in {folder}, until the next start: {error}"
+        raise StoreError(text, where=str(place)) from error
+    shutil.rmtree(folder, ignore_errors=True)
+    log.info("state_dir can be used again; events moved from memory to the disk", events=count)
+    return count
 
 
 def _begin(path: Path, clock: Clock) -> None:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -17,7 +19,7 @@ from streamvision.errors import StoreError, StoreUnusable
 from streamvision.metrics import Metrics
 from streamvision.paths import STORE_FILE
 from streamvision.sinks.database import EventLog
-from streamvision.sinks.standin import StandInStore, can_be_used, open_or_stand_in, trouble
+from streamvision.sinks.standin import StandInStore, _memory_for, can_be_used, open_or_stand_in, trouble
 from streamvision.sinks.store import EventStore
 from tests.fakes import FakeClock
 from tests.harness import free_port, wait_until
@@ -27,6 +29,13 @@ from tests.sinks.samples import event as an_event
 
 def opened(place: Path) -> EventStore:
     return open_or_stand_in(place, FakeClock(), metrics=Metrics(), beat=lambda _: None)
+
+
+@pytest.fixture(autouse=True)
+def memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What stands in lies where the test's other files lie."""
+    (tmp_path / "run").mkdir()
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(tmp_path / "run"))
 
 
 @pytest.fixture
@@ -62,8 +71,51 @@ def test_it_always_says_why(blocked: Path):
     assert "events are kept in memory" in store.why
     assert trouble(store) == store.why
     store.close()
-    with pytest.raises(StoreError, match="1 events in memory are lost"):
+    with pytest.raises(StoreError, match="1 events stay in memory"):
         store.move(FakeClock())
+
+
+@pytest.mark.parametrize("healed", [True, False])
+def test_what_an_earlier_run_left_in_memory_is_taken_up(blocked: Path, healed: bool):
+    script = f"""
+import os
+from pathlib import Path
+from tests.service.test_standin import opened, an_event
+store = opened(Path({str(blocked)!r}))
+store.register("hook")
+store.append([an_event(1), an_event(2)])
+store.flush()
+os.kill(os.getpid(), 9)
+"""
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == -signal.SIGKILL
+    if healed:
+        heal(blocked)
+    store = opened(blocked)
+    assert isinstance(store, StandInStore) is not healed
+    assert store.register("hook") == 0
+    store.append([an_event(3)])
+    store.flush()
+    assert [each.id for each in store.after(0, 10)] == [an_event(number).id for number in (1, 2, 3)]
+    store.close()
+    if isinstance(store, StandInStore):
+        heal(blocked)
+        assert store.move(FakeClock()) == 3
+    assert not _memory_for(blocked).exists()
+
+
+def test_a_folder_of_somebody_else_is_not_believed(blocked: Path):
+    folder = _memory_for(blocked)
+    folder.mkdir(mode=0o777)
+    folder.chmod(0o777)
+    try:
+        with pytest.raises(StoreError, match="belongs to somebody else"):
+            opened(blocked)
+        heal(blocked)
+        store = opened(blocked)
+        assert not isinstance(store, StandInStore)
+        store.close()
+    finally:
+        folder.rmdir()
 
 
 def test_everything_moves_to_a_new_store(blocked: Path):
