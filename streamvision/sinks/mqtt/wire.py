@@ -102,7 +102,11 @@ class Wire:
         self._best_qos = 2
         self._unwanted = unwanted
         self._client = self._new_client(client_id, tls, will)
-        self._connect()
+        try:
+            self._connect()
+        except SinkError:
+            self._let_go()
+            raise
 
     def publish(self, messages: Iterable[Message], confirmed: Callable[[Message], None]) -> None:
         """Publish in order and wait for the broker's word for each, which is told to ``confirmed``.
@@ -141,6 +145,11 @@ class Wire:
         self._client.loop_stop()
         if (sock := self._client.socket()) is not None:  # the client's thread has not come to it
             sock.close()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Let the client be freed at once, with its descriptors, and not when Python looks for circles next."""
+        self._client.on_connect = self._client.on_disconnect = self._client.on_publish = None
 
     def cut(self) -> None:
         """End the connection at once, from whatever thread, with all that is in flight."""
