@@ -14,7 +14,6 @@ import shutil
 import sqlite3
 import stat
 import tempfile
-import time
 from collections.abc import Callable
 from contextlib import ExitStack, closing
 from dataclasses import replace
@@ -71,7 +70,7 @@ class StandInStore(EventStore):
         """``place`` is the file that cannot be opened at present, because of ``why``. Raises `StoreError`."""
         self.why = f"{why}; events are kept in memory"
         self._place = place
-        self._try_at_s = time.monotonic() + TRY_EVERY_S
+        self._try_at_s = clock.monotonic() + TRY_EVERY_S
         self._usable = False
         self._folder = _memory_for(place)
         self._folder.mkdir(mode=0o700, exist_ok=True)
@@ -89,9 +88,9 @@ class StandInStore(EventStore):
     @property
     def usable(self) -> bool:
         """Whether the store's own place can be used by now; it is tried every few seconds."""
-        if not self._usable and time.monotonic() >= self._try_at_s:
+        if not self._usable and self._clock.monotonic() >= self._try_at_s:
             self._usable = can_be_used(self._place)
-            self._try_at_s = time.monotonic() + TRY_EVERY_S
+            self._try_at_s = self._clock.monotonic() + TRY_EVERY_S
         return self._usable
 
     def move(self, clock: Clock) -> int:

@@ -12,6 +12,7 @@ from pydantic import SecretStr, model_validator
 from streamvision.config.settings import Strict
 from streamvision.errors import SinkError
 from streamvision.paths import InnerPath
+from streamvision.redact import redact_values
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,21 @@ def demand_readable(*names: str | None, reason: str = "tls") -> None:
 def secret(value: SecretStr | None) -> str | None:
     """Return a secret's text, if there is one."""
     return None if value is None else value.get_secret_value()
+
+
+def without(text: str, password: SecretStr | None) -> str:
+    """Return what a server or its library says, without the password that it may repeat."""
+    value = secret(password)
+    return redact_values(text, [value], everything=True) if value else text
+
+
+def tls_error(error: BaseException | None) -> ssl.SSLError | None:
+    """Return the TLS error behind an error, which the libraries wrap several times."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            return error
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _at(folder: Path, name: str | None) -> str | None:

@@ -12,11 +12,10 @@ from confluent_kafka import KafkaError, KafkaException, Producer
 
 from streamvision.errors import SinkError
 from streamvision.interfaces import SinkContext, StoredEvent
-from streamvision.redact import redact_values
 from streamvision.sinks.confirmed import Confirmed
 from streamvision.sinks.kafka.options import KafkaOptions
 from streamvision.sinks.naming import filled
-from streamvision.sinks.tls import secret
+from streamvision.sinks.tls import secret, without
 
 _POLL_S = 0.1
 _LINGER_MS = 5
@@ -161,8 +160,7 @@ class Outlet:
             reason, what = _reason(error), error.str()
         elif reason == "timeout":
             what = f"no confirmation within {self._options.timeout:g} s"
-        password = secret(self._options.sasl.password) if self._options.sasl else None
-        what = redact_values(what, [password], everything=True) if password else what
+        what = without(what, self._options.sasl.password if self._options.sasl else None)
         return SinkError(what, where=self._options.servers, reason=reason, permanent=reason in _PERMANENT)
 
 

@@ -14,12 +14,11 @@ from psycopg import Connection, sql
 
 from streamvision.errors import SinkError
 from streamvision.interfaces import SinkContext, StoredEvent
-from streamvision.redact import redact_values
 from streamvision.sinks.bounded import cut_off
 from streamvision.sinks.idle import once_more
 from streamvision.sinks.postgresql.migrations import ensure
 from streamvision.sinks.postgresql.options import PostgresqlOptions
-from streamvision.sinks.tls import TlsOptions, secret
+from streamvision.sinks.tls import TlsOptions, secret, without
 
 _LATE_S = 2.0
 """How much later than the server itself this side gives up."""
@@ -161,10 +160,8 @@ class Outlet:
         return self._error(what, _reason(code, str(error)), permanent=code[:2] in _PERMANENT_CLASSES)
 
     def _error(self, what: str, reason: str, *, permanent: bool = False) -> SinkError:
-        password = secret(self._options.password)
-        what = redact_values(what, [password], everything=True) if password else what
         where = f"{','.join(self._options.hosts)}:{self._options.port}"
-        return SinkError(what, where=where, reason=reason, permanent=permanent)
+        return SinkError(without(what, self._options.password), where=where, reason=reason, permanent=permanent)
 
 
 def _shut_down(connection: Connection[Any]) -> None:

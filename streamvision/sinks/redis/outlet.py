@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -23,12 +22,11 @@ from redis.exceptions import TimeoutError as RedisTimeout
 
 from streamvision.errors import SinkError
 from streamvision.interfaces import SinkContext, StoredEvent
-from streamvision.redact import redact_values
 from streamvision.sinks.bounded import LoopThread
 from streamvision.sinks.idle import once_more
 from streamvision.sinks.naming import filled
 from streamvision.sinks.redis.options import RedisOptions
-from streamvision.sinks.tls import secret
+from streamvision.sinks.tls import secret, tls_error, without
 
 TAIL = 1024
 """How many entries of a stream's end are searched for a batch whose fate is not known."""
@@ -138,9 +136,7 @@ class Outlet:
     def _failure(self, error: Exception) -> SinkError:
         reason = next((reason for kind, reason in _REASONS if isinstance(error, kind)), None) or _reason(error)
         what = str(error) or f"no answer within {self._options.timeout:g} s"
-        password = secret(self._options.password) or ""
-        return SinkError(redact_values(what, [password], everything=True) if password else what,
-                         where=self._options.url, reason=reason)  # fmt: skip
+        return SinkError(without(what, self._options.password), where=self._options.url, reason=reason)
 
 
 def _tls_connection() -> type[Any]:
@@ -170,11 +166,8 @@ def _reason(error: BaseException) -> str:
     """Return the reason of what the library has no class for."""
     if isinstance(error, TimeoutError):
         return "timeout"
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ssl.SSLError):
-            return "tls"
-        cause = cause.__cause__ or cause.__context__
+    if tls_error(error) is not None:
+        return "tls"
     text = str(error)
     if text.startswith("MISCONF"):
         return "disk"

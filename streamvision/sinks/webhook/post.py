@@ -17,7 +17,7 @@ import httpx
 
 from streamvision.errors import SinkError
 from streamvision.redact import redact_url, redact_values
-from streamvision.sinks.tls import secret
+from streamvision.sinks.tls import secret, tls_error
 from streamvision.sinks.webhook.answers import READ_BYTES
 from streamvision.sinks.webhook.options import WebhookOptions, split_url
 
@@ -91,7 +91,7 @@ class Poster:
 
 
 def _reason(error: Exception) -> str:
-    if _tls_error(error) is not None:
+    if tls_error(error) is not None:
         return "tls"
     if isinstance(error, httpx.ProxyError):
         return "proxy"
@@ -99,21 +99,12 @@ def _reason(error: Exception) -> str:
 
 
 def _what(error: Exception) -> str:
-    refused = _tls_error(error)
+    refused = tls_error(error)
     if isinstance(refused, ssl.SSLCertVerificationError):
         return f"its certificate is not believed: {refused.verify_message}"
     if refused is not None:
         return f"TLS fails: {(refused.reason or 'closed').lower().replace('_', ' ')}"
     return str(error) or f"the connection broke ({type(error).__name__})"
-
-
-def _tls_error(error: BaseException | None) -> ssl.SSLError | None:
-    """Return the TLS error behind an error, which the libraries wrap several times."""
-    while error is not None:
-        if isinstance(error, ssl.SSLError):
-            return error
-        error = error.__cause__ or error.__context__
-    return None
 
 
 def _headers(options: WebhookOptions) -> dict[str, str]:
