@@ -1,6 +1,6 @@
 """``python -m streamvision``."""
 
-from streamvision.cli import main
+from streamvision.cli import program
 
 if __name__ == "__main__":
-    main()
+    program()

@@ -35,6 +35,7 @@ from streamvision.cli import (
 )  # fmt: skip
 from streamvision.cli import compile as compiling
 from streamvision.cli import eval as evaluate
+from streamvision.cli._process import whole_process
 from streamvision.cli.logs import LogFormat, LogFormatOption, set_up
 from streamvision.errors import StreamvisionError
 
@@ -112,3 +113,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         place = f"{error.filename}: " if error.filename else ""
         typer.secho(f"streamvision: {place}{error.strerror or error}", err=True, fg="red")
         sys.exit(1)
+
+
+def program() -> None:
+    """Run the command that the process was started with: the entry point."""
+    whole_process(main)

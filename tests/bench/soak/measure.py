@@ -43,6 +43,10 @@ class Trend:
         """Whether it surely grows faster than ``limit`` per hour."""
         return self.per_hour - self.within > limit
 
+    def may_exceed(self, limit: float) -> bool:
+        """Whether it cannot be ruled out that it grows faster than ``limit`` per hour."""
+        return self.per_hour + self.within > limit
+
 
 def used(process: psutil.Process) -> tuple[float, float, int, int]:
     """Return MB resident of a process and of its children, its threads, and its descriptors."""
