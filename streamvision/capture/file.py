@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from streamvision.capture.allowed import LOCAL_FILE
 from streamvision.capture.demux import Demuxer, Medium
-from streamvision.clock import Clock
+from streamvision.clock import Clock, in_our_time
 from streamvision.config.sources import local_path
 from streamvision.errors import SourceNotFound, UnsupportedMedia
 from streamvision.interfaces import SourcePicture
@@ -85,12 +85,25 @@ class FileSource:
         self._demuxer.close()
 
 
-def _start(container: InputContainer, path: Path) -> datetime:
-    """Return when the file began: its creation time, else the time it was last written less its duration."""
+def _start(container: InputContainer, path: Path) -> datetime | None:
+    """Return when the file began: its creation time, else the time it was last written less its duration.
+
+    None where neither lies in a century that makes sense.
+    """
     try:
         stated = datetime.fromisoformat(container.metadata["creation_time"])
     except (KeyError, ValueError):
-        written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        micros = container.duration or 0
-        return written - timedelta(microseconds=micros if math.isfinite(micros) and micros > 0 else 0)
+        stated = None
+    if stated is None or not in_our_time(stated):
+        return _written(container, path)
     return stated.astimezone(UTC) if stated.tzinfo else stated.replace(tzinfo=UTC)
+
+
+def _written(container: InputContainer, path: Path) -> datetime | None:
+    micros = container.duration or 0
+    try:
+        end = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        began = end - timedelta(microseconds=micros if math.isfinite(micros) and micros > 0 else 0)
+    except (ValueError, OverflowError, OSError):  # no year of the calendar; a file that has just been removed
+        return None
+    return began if in_our_time(began) else None

@@ -69,6 +69,15 @@ def test_creation_time_says_when_a_file_began(tmp_path: Path) -> None:
     assert source.started_at == datetime(2024, 5, 6, 7, 8, 9, tzinfo=UTC)
 
 
+@pytest.mark.parametrize("stated", ["9999-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00"])
+def test_a_creation_time_at_the_end_of_the_calendar_is_not_believed(tmp_path: Path, stated: str) -> None:
+    source = _source(encode(tmp_path / "film.mkv", [(64, 48)] * 5, metadata={"creation_time": stated}))
+    source.open()
+    source.close()
+    assert source.started_at is not None
+    assert abs(datetime.now(UTC) - source.started_at) < timedelta(days=1)
+
+
 def test_without_creation_time_the_last_write_is_the_end(tmp_path: Path) -> None:
     path = encode(tmp_path / "clip.mkv", [(64, 48)] * 50, rate=10)
     source = _source(path)

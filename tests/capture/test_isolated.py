@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import signal
 from pathlib import Path
@@ -14,8 +13,7 @@ import psutil
 import pytest
 
 from streamvision import plugins
-from streamvision.capture.isolated import IsolatedSource, source, wire
-from streamvision.capture.isolated.wire import Nonsense, read_error, read_picture
+from streamvision.capture.isolated import IsolatedSource, source
 from streamvision.clock import SystemClock
 from streamvision.errors import BrokenMedia, CaptureError, DecoderLost, EndOfStream, SourceNotFound
 from streamvision.interfaces import Source
@@ -181,31 +179,6 @@ def test_the_child_ends_with_its_parent(tmp_path: Path):
         parent.wait(60)
         with contextlib.suppress(psutil.NoSuchProcess):
             child.wait(60)
-
-
-@pytest.mark.parametrize(
-    "lie",
-    [
-        {"size_wh": [1 << 20, 1 << 20]}, {"size_wh": ["a", 2]}, {"format": "nothing"}, {"planes": []},
-        {"line_sizes": [1, 1, 1]}, {"planes": [[1 << 40, 8], [0, 8], [0, 8]]}, {"pts_s": "now"}, {"sender_utc": "now"},
-        {"planes": [[-5, 8], [0, 8], [0, 8]]}, {"received_s": None}, {"rotation_deg": "left"},
-    ],
-)  # fmt: skip
-def test_a_child_is_not_believed(tmp_path: Path, lie: dict[str, object]):
-    own, _ = both(str(video(tmp_path / "clip.mp4")))
-    fd = os.memfd_create("test")
-    try:
-        (described,) = wire.write_pictures(fd, everything(own)[:1])
-        assert read_picture(fd, json.loads(json.dumps(described))).picture.size_wh == (98, 54)
-        with pytest.raises(Nonsense):
-            read_picture(fd, {**described, **lie})
-    finally:
-        os.close(fd)
-
-
-@pytest.mark.parametrize("kind", ["StreamvisionError", "print", "Sequence", "", "EndOfStream", None])
-def test_only_capture_errors_come_out_of_a_child(kind: str | None):
-    assert isinstance(read_error({"kind": kind, "what": "x", "where": None, "remedy": None}), CaptureError)
 
 
 @pytest.mark.e2e

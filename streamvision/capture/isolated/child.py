@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import json
 import resource
 import signal
 import socket
@@ -15,7 +16,8 @@ import sys
 from typing import Any
 
 from streamvision import plugins
-from streamvision.capture.isolated.wire import MAX_MESSAGE, describe_error, packed, unpacked, write_pictures
+from streamvision.capture.isolated.messages import MAX_MESSAGE, described_error, plain
+from streamvision.capture.isolated.wire import packed, write_pictures
 from streamvision.clock import SystemClock
 from streamvision.errors import CaptureError
 from streamvision.interfaces import Source
@@ -30,11 +32,11 @@ def main(socket_fd: int, *files: int) -> None:
     with socket.socket(fileno=socket_fd) as line:
         if job := line.recv(MAX_MESSAGE):
             try:
-                _serve(line, unpacked(job), files)
+                _serve(line, json.loads(job), files)
             except CaptureError as error:
-                line.send(packed({"error": describe_error(error)}))
+                line.send(packed({"error": described_error(error)}))
             except Exception as error:  # noqa: BLE001  a process's border: the parent logs it
-                line.send(packed({"bug": f"{type(error).__name__}: {error}"}))
+                line.send(packed({"bug": plain(f"{type(error).__name__}: {error}")}))
             while line.recv(MAX_MESSAGE):  # until the parent has read that
                 pass
 

@@ -7,23 +7,17 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 import structlog
 from pydantic import BaseModel
 
 from streamvision import plugins
-from streamvision.capture.isolated.wire import (
-    FILES,
-    MAX_MESSAGE,
-    Nonsense,
-    packed,
-    read_error,
-    read_picture,
-    unpacked,
-)
+from streamvision.capture.isolated.messages import FILES, MAX_MESSAGE, Message, Nonsense, parsed
+from streamvision.capture.isolated.wire import packed, read_pictures
 from streamvision.clock import Clock
 from streamvision.errors import CaptureError, DecoderLost
 from streamvision.interfaces import SourcePicture
@@ -56,6 +50,8 @@ class IsolatedSource:
         self._child: subprocess.Popen[bytes] | None = None
         self._line: socket.socket | None = None
         self._files: list[int] = []
+        self._born_s = 0.0
+        """When the child was started, on the clock that it shares with this process."""
 
     @property
     def pid(self) -> int | None:
@@ -68,24 +64,22 @@ class IsolatedSource:
         line = self._start()
         job = {"kind": self._kind, "url": self._url, "options": self._options.model_dump(mode="json")}
         _send(line, packed(job))
-        self._expect("ready", START_S)
-        opened = self._expect("opened", self._deadline_s("open_timeout") + MARGIN_S)
-        started_at = opened.get("started_at")
-        self.started_at = None if started_at is None else datetime.fromisoformat(str(started_at))
+        if not self._receive(START_S).ready:
+            raise self._lost("it sent nonsense: it is not ready")
+        opened = self._receive(self._deadline_s("open_timeout") + MARGIN_S).opened
+        if opened is None:
+            raise self._lost("it sent nonsense: it has not opened its source")
+        self.started_at = opened.started_at
 
     def read(self) -> Sequence[SourcePicture]:
         """Return the next decoded pictures; see `Source.read`. Raises `DecoderLost` when the child is gone."""
         message = self._receive(self._deadline_s("read_timeout") + MARGIN_S)
-        described, number = message.get("pictures"), message.get("file")
-        if not isinstance(described, list) or not isinstance(number, int) or not -1 <= number < FILES:
-            raise self._lost("it sent nonsense")
-        if number < 0:
-            return []
         try:
-            pictures = [read_picture(self._files[number], each) for each in described]
+            pictures = self._pictures(message)
         except Nonsense as error:
             raise self._lost(f"it sent nonsense: {error}") from error
-        _send(self._connected(), bytes([number]))
+        if message.file >= 0:
+            _send(self._connected(), bytes([message.file]))
         return pictures
 
     def close(self) -> None:
@@ -102,6 +96,7 @@ class IsolatedSource:
         self._files = []
 
     def _start(self) -> socket.socket:
+        self._born_s = time.monotonic()
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
@@ -117,13 +112,16 @@ class IsolatedSource:
                 raise DecoderLost(f"its process cannot be started: {error.strerror}", where=self._where) from error
         return self._line
 
-    def _expect(self, name: str, timeout_s: float) -> Mapping[str, Any]:
-        message = self._receive(timeout_s)
-        if name not in message:
-            raise self._lost("it sent nonsense")
-        return message[name] if isinstance(message[name], dict) else {}
+    def _pictures(self, message: Message) -> list[SourcePicture]:
+        """Return a read's pictures. Raises `Nonsense`."""
+        described = message.pictures
+        if described is None or (described and message.file < 0):
+            raise Nonsense("no pictures")
+        if not all(self._born_s <= each.received_s <= time.monotonic() for each in described):
+            raise Nonsense("a picture that came before the child, or is to come")
+        return read_pictures(self._files[message.file], described)
 
-    def _receive(self, timeout_s: float) -> dict[str, Any]:
+    def _receive(self, timeout_s: float) -> Message:
         """Wait for the child's next message. Raises the error that it tells of, or `DecoderLost`."""
         line = self._connected()
         line.settimeout(timeout_s)
@@ -134,14 +132,15 @@ class IsolatedSource:
         if not datagram:
             raise self._lost("")
         try:
-            message = unpacked(datagram)
+            message = parsed(datagram)
         except Nonsense as error:
             raise self._lost(f"it sent nonsense: {error}") from error
-        if isinstance(told := message.get("error"), dict):
-            raise read_error(told)
-        if "bug" in message:
-            log.error("a source broke in its process", where=self._where, error=redact_url(str(message["bug"])))
-            raise self._lost(f"it broke: {redact_url(str(message['bug']))}")
+        if message.error is not None:
+            raise message.error.error()
+        if message.bug is not None:
+            bug = redact_url(message.bug)
+            log.error("a source broke in its process", where=self._where, error=bug)
+            raise self._lost(f"it broke: {bug}")
         return message
 
     def _connected(self) -> socket.socket:

@@ -1,4 +1,4 @@
-"""What daemon and child say to each other: pictures as planes in a memory file, everything else as JSON.
+"""What daemon and child hand over: pictures as planes in a memory file, everything else as JSON (`messages`).
 
 The planes are the decoder's own, to the bit. One thing is lost, because PyAV does not show it: where between the
 pixels the stream says that its chroma lies. Colours at edges move by half a pixel of the source when it is scaled.
@@ -9,43 +9,25 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from typing import Any, Final
 
 import av
 import numpy as np
 
-from streamvision import errors
+from streamvision.capture.isolated.messages import Described, Nonsense
 from streamvision.capture.picture import ArrayPicture, DecodedPicture
-from streamvision.errors import CaptureError
 from streamvision.interfaces import ScalablePicture, SourcePicture
 from streamvision.types import UInt8
 
-FILES: Final = 2
-"""How many reads the child may be ahead."""
-MAX_MESSAGE: Final = 1 << 17
-MAX_SIDE: Final = 16384
+MAX_BYTES: Final = 1 << 30
+"""Of one read's pictures together: the largest picture that is decoded at all, in the widest format that there is."""
 _RGB: Final = "rgb"
-
-
-class Nonsense(Exception):  # noqa: N818
-    """A message or a memory file that no honest child makes."""
+_AT_ONCE: Final = 1 << 22
 
 
 def packed(message: Mapping[str, Any]) -> bytes:
     """Return a message as one datagram."""
     return json.dumps(message).encode()
-
-
-def unpacked(datagram: bytes) -> dict[str, Any]:
-    """Return a message. Raises `Nonsense`."""
-    try:
-        message = json.loads(datagram)
-    except ValueError as error:
-        raise Nonsense("a message that is no JSON") from error
-    if not isinstance(message, dict):
-        raise Nonsense("a message without a name")
-    return message
 
 
 def write_pictures(fd: int, pictures: Sequence[SourcePicture]) -> list[dict[str, Any]]:
@@ -64,34 +46,25 @@ def write_pictures(fd: int, pictures: Sequence[SourcePicture]) -> list[dict[str,
     return described
 
 
-def read_picture(fd: int, described: Mapping[str, Any]) -> SourcePicture:
-    """Return a picture with memory of its own. Raises `Nonsense`."""
+def read_pictures(fd: int, described: Sequence[Described]) -> list[SourcePicture]:
+    """Return one read's pictures, with memory of their own. Raises `Nonsense`."""
     try:
-        utc = described["sender_utc"]
-        return SourcePicture(
-            _picture(fd, described),
-            None if described["pts_s"] is None else float(described["pts_s"]),
-            float(described["received_s"]),
-            None if utc is None else datetime.fromisoformat(utc),
-            bool(described["corrupt"]),
-            int(described["lost_packets"]),
-        )
-    except (KeyError, TypeError, ValueError, OverflowError, OSError, av.FFmpegError, MemoryError) as error:
+        if sum(map(_size, described)) > MAX_BYTES:
+            raise Nonsense("more pictures at once than a decoder holds back")
+        return [_read_picture(fd, each) for each in described]
+    except (ValueError, OverflowError, OSError, av.FFmpegError, MemoryError) as error:
         raise Nonsense(f"a picture that cannot be: {error}") from error
 
 
-def describe_error(error: CaptureError) -> dict[str, Any]:
-    """Return a typed error as values."""
-    return {"kind": type(error).__name__, "what": error.what, "where": error.where, "remedy": error.remedy}
+def _size(each: Described) -> int:
+    """Return how many bytes a picture takes. Raises `ValueError` for an unknown format."""
+    bits = 24 if each.format == _RGB else av.VideoFormat(each.format, *each.size_wh).padded_bits_per_pixel
+    return each.pixels * bits // 8
 
 
-def read_error(described: Mapping[str, Any]) -> CaptureError:
-    """Return the typed error that a child tells of."""
-    kind = getattr(errors, str(described.get("kind")), CaptureError)
-    if not (isinstance(kind, type) and issubclass(kind, CaptureError)):
-        kind = CaptureError
-    where, remedy = (None if described.get(key) is None else str(described[key]) for key in ("where", "remedy"))
-    return kind(str(described.get("what")), where=where, remedy=remedy)
+def _read_picture(fd: int, each: Described) -> SourcePicture:
+    picture = _picture(fd, each)
+    return SourcePicture(picture, each.pts_s, each.received_s, each.sender_utc, each.corrupt, each.lost_packets)
 
 
 def _planes_of(picture: ScalablePicture) -> tuple[list[memoryview], dict[str, Any]]:
@@ -114,17 +87,17 @@ def _write(fd: int, plane: memoryview, at: int) -> int:
     return done
 
 
-def _picture(fd: int, described: Mapping[str, Any]) -> ScalablePicture:
-    width, height = (_within(each, 1, MAX_SIDE) for each in described["size_wh"])
-    if described["format"] == _RGB:
+def _picture(fd: int, described: Described) -> ScalablePicture:
+    width, height = described.size_wh
+    if described.format == _RGB:
         rgb: UInt8 = np.empty((height, width, 3), np.uint8)
-        _read(fd, rgb.reshape(-1).data, int(described["planes"][0][0]))
+        _read(fd, rgb.reshape(-1).data, described.planes[0][0])
         return ArrayPicture(rgb)
-    frame = av.VideoFrame(width, height, str(described["format"]))
-    for plane, place, line in zip(frame.planes, described["planes"], described["line_sizes"], strict=True):
-        _fill(fd, plane, int(place[0]), int(place[1]), int(line))
-    frame.colorspace, frame.color_range = int(described["colorspace"]), int(described["color_range"])
-    return DecodedPicture(frame, rotation_deg=int(described["rotation_deg"]))
+    frame = av.VideoFrame(width, height, described.format)
+    for plane, (at, length), line in zip(frame.planes, described.planes, described.line_sizes, strict=True):
+        _fill(fd, plane, at, length, line)
+    frame.colorspace, frame.color_range = described.colorspace, described.color_range
+    return DecodedPicture(frame, rotation_deg=described.rotation_deg)
 
 
 def _fill(fd: int, plane: Any, at: int, length: int, line: int) -> None:
@@ -132,13 +105,19 @@ def _fill(fd: int, plane: Any, at: int, length: int, line: int) -> None:
     if line == plane.line_size and length == len(own):
         _read(fd, own, at)
         return
+    if not plane.line_size or line < plane.width:  # a palette has no lines
+        raise Nonsense("a plane with lines that are too short")
     rows = len(own) // plane.line_size
-    if line < plane.width or length // line < rows:
+    if length < rows * line:
         raise Nonsense("a plane that is too small")
-    given: UInt8 = np.empty((rows, line), np.uint8)
-    _read(fd, given.reshape(-1).data, at)
+    target = np.frombuffer(own, np.uint8).reshape(rows, plane.line_size)
     width = min(line, plane.line_size)
-    np.frombuffer(own, np.uint8).reshape(rows, plane.line_size)[:, :width] = given[:, :width]
+    target[:, width:] = 0
+    step = max(1, _AT_ONCE // line)
+    for first in range(0, rows, step):  # piece by piece: lines may be said to be long
+        given: UInt8 = np.empty((min(step, rows - first), line), np.uint8)
+        _read(fd, given.reshape(-1).data, at + first * line)
+        target[first : first + step, :width] = given[:, :width]
 
 
 def _read(fd: int, into: memoryview, at: int) -> None:
@@ -149,9 +128,3 @@ def _read(fd: int, into: memoryview, at: int) -> None:
         if count == 0:
             raise Nonsense("a memory file that is too short")
         done += count
-
-
-def _within(value: Any, least: int, most: int) -> int:
-    if not isinstance(value, int) or not least <= value <= most:
-        raise Nonsense(f"{value!r} is not within {least} and {most}")
-    return value
