@@ -1,7 +1,9 @@
 """Many streams -> one `Batch`: at most one frame of each, and each its fair share of an engine that is too slow.
 
-A batch closes when it is full, when every stream that is alive has given its frame, or when its first frame has
-waited `BatchPolicy.max_wait_s`, whichever is first. A dead camera is an absent row: nobody waits for it.
+A batch closes when it is full, when its first frame has waited `BatchPolicy.max_wait_s`, or as soon as no other frame
+is to be expected within that time, whichever is first. A stream's next frame is expected one usual interval after its
+last one, and given up when it is later than that by `BatchPolicy.max_wait_s`: nobody waits for a camera that is dead,
+that is slow and not due yet, or whose frame has just gone with the batch before.
 
 Who comes next is start-time fair queueing (Goyal, Vin & Cheng, "Start-time Fair Queueing", IEEE/ACM Transactions on
 Networking 5(5), 1997), with pictures for packets: a stream's next picture starts, in virtual time, where its last one
@@ -14,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from math import isfinite
 from types import MappingProxyType
 from typing import Final
 
@@ -34,6 +37,9 @@ class BatchPolicy:
 WEIGHTS: Final = MappingProxyType({"low": 1.0, "normal": 2.0, "high": 4.0})
 """What a stream's priority is worth when there is not enough for all."""
 
+_LEARNT: Final = 0.25
+"""How much a stream's last interval counts in its average."""
+
 
 @dataclass(slots=True, eq=False)
 class _Row:
@@ -43,6 +49,29 @@ class _Row:
     served_s: float = float("-inf")
     ended: float = 0.0
     """Where its last picture ended in virtual time."""
+    last_s: float = 0.0
+    """Since when its last frame was ready."""
+    number: int = 0
+    """How many frames came up to that one; those that were dropped count."""
+    interval_s: float = float("inf")
+    """How far apart its frames come, averaged; infinity until that is known."""
+
+    def take(self) -> Frame | None:
+        """Take the oldest frame, and learn from it how often one comes."""
+        if (frame := self.channel.take_nowait()) is None:
+            return None
+        so_far = self.channel.statistics()
+        number = so_far.taken + so_far.dropped
+        if self.number:
+            interval_s = max(0.0, frame.ready_s - self.last_s) / (number - self.number)
+            known = isfinite(self.interval_s)
+            self.interval_s = self.interval_s + _LEARNT * (interval_s - self.interval_s) if known else interval_s
+        self.number, self.last_s = number, frame.ready_s
+        return frame
+
+    def due_s(self) -> float:
+        """Return when its next frame is to be expected; infinity if nobody can tell."""
+        return self.last_s + self.interval_s
 
     def waiting_since(self) -> float:
         """Return since when this stream waits for its turn; infinity if it has no frame.
@@ -133,18 +162,21 @@ class Batcher:
         oldest_s = self._clock.monotonic() - self._policy.max_age_s
         for row in self._rows.values():
             while row.live and (head := row.channel.peek()) is not None and head.ready_s < oldest_s:
-                row.channel.take_nowait()
+                row.take()
                 self._on_expired(head)
 
     def _fill(self, until_s: float) -> None:
         """Wait until the batch cannot grow any more or its time is over."""
-
-        def complete() -> bool:
-            pending = len(self._pending())
-            return pending >= self._policy.max_batch or pending >= len(self._rows)
-
-        while not complete() and (left_s := until_s - self._clock.monotonic()) > 0:
+        while len(self._pending()) < self._policy.max_batch:
+            left_s = min(until_s, self._promised_until_s(until_s)) - self._clock.monotonic()
+            if left_s <= 0:
+                return
             self._condition.wait(left_s)
+
+    def _promised_until_s(self, until_s: float) -> float:
+        """Return when the last frame that is to be expected until then is given up; minus infinity if there is none."""
+        dues = [row.due_s() for row in self._rows.values() if not len(row.channel) and not row.channel.closed]
+        return max((due_s + self._policy.max_wait_s for due_s in dues if due_s <= until_s), default=float("-inf"))
 
     def _take(self) -> Batch | None:
         rows = self._next_rows()
@@ -153,21 +185,22 @@ class Batcher:
             start = self._start(row)
             row.served_s, row.ended = now_s, start + 1 / row.weight
             self._now = max(self._now, start)
-        frames = [frame for row in rows if (frame := row.channel.take_nowait()) is not None]
+        frames = [frame for row in rows if (frame := row.take()) is not None]
         return Batch(tuple(frames)) if frames else None
 
     def _next_rows(self) -> list[_Row]:
         """Return whose turn it is, at most ``max_batch`` rows.
 
         A batch has room for a stream that had its share already, but each picture in it costs time. So such a stream
-        is left out while one of more weight, which is entitled to more turns, waits too.
+        is left out while one of more weight, which is entitled to more turns, waits too; to be ahead by no more than
+        one turn of the heaviest is not to have had one's share.
         """
         pending = self._pending()
         if not pending:
             return []
         starts = {id(row): self._start(row) for row in pending}
         horizon = min(starts.values()) + 1 / max(row.weight for row in pending)
-        entitled = [row for row in pending if starts[id(row)] < horizon]
+        entitled = [row for row in pending if starts[id(row)] <= horizon]
         entitled.sort(key=lambda row: (starts[id(row)], row.waiting_since()))
         return entitled[: self._policy.max_batch]
 

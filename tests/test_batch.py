@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import numpy as np
@@ -99,13 +101,6 @@ def test_a_file_cannot_starve_a_camera():
     assert [name for name, _ in served].count("camera") >= 2
 
 
-def test_a_dead_camera_is_an_absent_row_and_nobody_waits_for_it():
-    bench = Bench(max_wait_s=0.0)
-    bench.add("dead")
-    bench.add("alive").put(frame("alive", bench.clock.monotonic()))
-    assert bench.collected() == [("alive", 0)]
-
-
 def test_live_frames_grow_too_old_and_are_counted():
     bench = Bench(max_age_s=0.5)
     camera = bench.add("camera")
@@ -181,3 +176,100 @@ def test_a_frame_wakes_a_waiting_runner():
     runner.join(10)
     assert len(taken) == 1
     assert taken[0] is not None
+
+
+class Script(FakeClock):
+    """Cameras that deliver at their times, on a clock that only waiting moves: from one delivery to the next."""
+
+    def __init__(self, cameras: Mapping[str, Sequence[float]]) -> None:
+        super().__init__(0.0)
+        self.batcher = Batcher(BatchPolicy(max_wait_s=0.02), self, lambda _: None)
+        self.channels = {name: self.batcher.add(name, live=True, on_overflow=lambda _: None) for name in cameras}
+        self._due = sorted((at_s, name) for name, times_s in cameras.items() for at_s in times_s)
+        for channel in self.channels.values():
+            channel.condition.wait = self.wait  # type: ignore[method-assign]
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        until_s = self.monotonic() + timeout
+        if not self._due or self._due[0][0] > until_s:
+            self.advance(timeout)
+            return False
+        due_s, name = self._due.pop(0)
+        self.advance(max(0.0, due_s - self.monotonic()))
+        self.channels[name].put(frame(name, self.monotonic()))
+        return True
+
+
+@dataclass
+class Taken:
+    """A batch: when it closed, of whom it is, and how long its first frame had waited."""
+
+    at_s: float
+    names: tuple[str, ...]
+    waited_s: float
+
+
+def batches(cameras: Mapping[str, Sequence[float]], until_s: float = 2.0) -> list[Taken]:
+    """Return the batches that an engine takes whose own work takes no time."""
+    script, found = Script(cameras), list[Taken]()
+    while script.monotonic() < until_s:
+        if (batch := script.batcher.collect(0)) is None:
+            script.wait(1.0)
+            continue
+        now_s = script.monotonic()
+        names = tuple(sorted(each.info.stream for each in batch.frames))
+        found.append(Taken(now_s, names, now_s - min(each.ready_s for each in batch.frames)))
+    return found
+
+
+def every(interval_s: float, *, first_s: float = 0.0, until_s: float = 2.0) -> list[float]:
+    return [first_s + number * interval_s for number in range(round((until_s - first_s) / interval_s))]
+
+
+@pytest.mark.parametrize("last_s", [0.0, 0.5], ids=["it never came", "it died"])
+def test_nobody_waits_for_a_dead_camera(last_s: float):
+    found = batches({"alive": every(0.04, first_s=0.003), "dead": every(0.04, until_s=last_s)})
+    later = [each for each in found if each.at_s > last_s + 0.1]
+    assert len(later) > 20
+    assert max(each.waited_s for each in later) == 0
+
+
+def test_a_death_costs_one_wait_in_all():
+    found = batches({"alive": every(0.04, first_s=0.003), "dead": every(0.04, until_s=0.5)})
+    assert sum(each.waited_s > 0.01 for each in found) == 1
+
+
+def test_cameras_of_one_rate_come_together():
+    found = batches({"a": every(0.04), "b": every(0.04, first_s=0.012)})
+    assert sum(each.names == ("a", "b") for each in found) > 0.9 * len(found)
+
+
+def test_a_frame_does_not_wait_for_the_next_of_a_stream_that_has_just_had_its_turn():
+    found = batches({"a": every(0.1), "b": every(0.1, first_s=0.05)})
+    assert {each.names for each in found[4:]} == {("a",), ("b",)}
+    assert max(each.waited_s for each in found[4:]) == 0
+
+
+def test_a_slow_camera_holds_up_only_the_batch_that_it_is_due_in():
+    found = batches({"fast": every(0.04), "slow": every(0.2, first_s=0.012)})[10:]
+    together = [each for each in found if each.names == ("fast", "slow")]
+    assert len(together) >= 6
+    assert max(each.waited_s for each in found if each not in together) == 0
+
+
+def test_a_camera_that_comes_back_is_waited_for_again():
+    away = [at_s for at_s in every(0.04, first_s=0.012, until_s=4.0) if not 0.5 < at_s < 1.5]
+    found = batches({"a": every(0.04, until_s=4.0), "b": away}, until_s=4.0)
+    assert all(each.names == ("a", "b") for each in found if 3.0 < each.at_s < 3.9)
+
+
+def test_a_stream_that_has_ended_is_not_waited_for():
+    script = Script({"a": every(0.04), "b": every(0.04)})
+    for _ in range(6):
+        script.wait(1.0)
+        script.batcher.collect(0)
+    script.channels["b"].close()
+    script.channels["a"].put(frame("a", began_s := script.monotonic()))
+    assert script.batcher.collect(0) is not None
+    assert script.monotonic() == began_s
