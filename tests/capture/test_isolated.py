@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from streamvision import plugins
-from streamvision.capture.isolated import IsolatedSource, source
+from streamvision.capture.isolated import IsolatedSource, memory, source
 from streamvision.clock import SystemClock
 from streamvision.errors import BrokenMedia, CaptureError, DecoderLost, EndOfStream, SourceNotFound
 from streamvision.interfaces import Source
@@ -129,6 +129,28 @@ def test_a_decoder_that_hangs_is_ended(tmp_path: Path, monkeypatch: pytest.Monke
         read_on(isolated)
     assert not child.is_running()
     isolated.close()
+
+
+def test_a_stream_cannot_take_the_memory_through_its_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(source, "LOOK_S", 0.01)
+    _, modest = both(str(video(tmp_path / "modest.mp4")))
+    modest.open()
+    monkeypatch.setattr(source, "MAX_MEMORY", memory.taken(modest.pid or 0) + (40 << 20))
+    assert len(everything(modest)) == PICTURES
+    _, greedy = both(str(video(tmp_path / "greedy.mp4", size_wh=(4096, 4096))))
+    greedy.open()
+    child = psutil.Process(greedy.pid)
+    with pytest.raises(DecoderLost, match=r"was ended: it took more than \d+ MiB of memory"):
+        read_on(greedy)
+    assert not child.is_running()
+
+
+def test_what_a_process_has_for_itself_is_counted():
+    before = memory.taken(os.getpid())
+    held = np.ones(64 << 20, np.uint8)
+    assert memory.taken(os.getpid()) - before > held.size // 2
+    assert memory.taken(1 << 30) == 0
+    assert (256 << 20) < memory.MAX_MEMORY <= 2 << 30
 
 
 def test_nothing_is_left_behind_by_many_crashes(tmp_path: Path):

@@ -23,7 +23,7 @@ from streamvision.capture.isolated import IsolatedSource, wire
 from streamvision.capture.isolated.messages import FILES, Message, Nonsense, parsed
 from streamvision.capture.picture import ArrayPicture, DecodedPicture
 from streamvision.clock import MediaTimeline, SystemClock
-from streamvision.errors import BrokenMedia, CaptureError, DecoderLost
+from streamvision.errors import BrokenMedia, CaptureError, DecoderLost, UnsupportedMedia
 from streamvision.interfaces import SourcePicture
 from streamvision.types import InputSpec
 from tests.safety.nonsense import VALUES, mutated_bytes
@@ -208,6 +208,12 @@ def test_more_pictures_than_a_decoder_holds_back_are_refused_before_their_memory
     for pictures, why in (([large, large], "more pictures at once"), ([large] * 65, "at most 64 items")):
         _, error = outcome(datagrams([*MESSAGES[:2], {"pictures": pictures, "file": 0}]), PLANES)
         assert why in error.what
+
+
+def test_an_honest_child_says_that_its_pictures_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wire, "MAX_BYTES", 2000)
+    with pytest.raises(UnsupportedMedia, match="at once"):
+        honest()
 
 
 def test_lines_that_are_said_to_be_long_take_no_memory_for_all_of_them() -> None:

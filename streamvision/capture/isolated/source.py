@@ -16,6 +16,7 @@ import structlog
 from pydantic import BaseModel
 
 from streamvision import plugins
+from streamvision.capture.isolated.memory import MAX_MEMORY, taken
 from streamvision.capture.isolated.messages import FILES, MAX_MESSAGE, Message, Nonsense, parsed
 from streamvision.capture.isolated.wire import packed, read_pictures
 from streamvision.clock import Clock
@@ -31,6 +32,8 @@ MARGIN_S: Final = 5.0
 """By how much a call of the source may exceed its own deadline; then it hangs where nothing interrupts it."""
 PATIENCE_S: Final = 30.0
 """The deadline of sources that have none of their own."""
+LOOK_S: Final = 0.25
+"""How often the child's memory is looked at."""
 _REAPED_S: Final = 5.0
 _PASSED_ON: Final = ("PATH", "HOME", "LANG", "TZ", "TMPDIR", "http_proxy", "https_proxy", "no_proxy")
 _PASSED_ON_FAMILIES: Final = ("LC_", "LD_", "PYTHON", "SSL_", "GST_")
@@ -52,6 +55,7 @@ class IsolatedSource:
         self._files: list[int] = []
         self._born_s = 0.0
         """When the child was started, on the clock that it shares with this process."""
+        self._looked_s = 0.0
 
     @property
     def pid(self) -> int | None:
@@ -123,12 +127,7 @@ class IsolatedSource:
 
     def _receive(self, timeout_s: float) -> Message:
         """Wait for the child's next message. Raises the error that it tells of, or `DecoderLost`."""
-        line = self._connected()
-        line.settimeout(timeout_s)
-        try:
-            datagram = _next_datagram(line)
-        except TimeoutError:
-            raise self._lost(f"it did not answer within {timeout_s:g} s", hung=True) from None
+        datagram = self._heard(timeout_s)
         if not datagram:
             raise self._lost("")
         try:
@@ -143,20 +142,37 @@ class IsolatedSource:
             raise self._lost(f"it broke: {bug}")
         return message
 
+    def _heard(self, timeout_s: float) -> bytes:
+        """Wait for the next datagram, with an eye on the child's memory; empty at the end."""
+        line, until_s = self._connected(), time.monotonic() + timeout_s
+        while (left_s := until_s - time.monotonic()) > 0:
+            self._look_at_memory()
+            line.settimeout(min(left_s, LOOK_S))
+            try:
+                return _next_datagram(line)
+            except TimeoutError:
+                continue
+        raise self._lost(f"it did not answer within {timeout_s:g} s", "hangs and was ended")
+
+    def _look_at_memory(self) -> None:
+        now_s = time.monotonic()
+        if self._child is None or now_s - self._looked_s < LOOK_S:
+            return
+        self._looked_s = now_s
+        if taken(self._child.pid) > MAX_MEMORY:
+            raise self._lost(f"it took more than {MAX_MEMORY >> 20} MiB of memory", "was ended")
+
     def _connected(self) -> socket.socket:
         if self._line is None:
             raise DecoderLost("its process is not running", where=self._where)
         return self._line
 
-    def _lost(self, why: str, *, hung: bool = False) -> CaptureError:
-        """End the child; return the error that says what became of it."""
-        code = None
-        if (child := self._child) is not None and not hung:
-            code = _reap(child, kill_after_s=1.0 if not why else 0.0)
+    def _lost(self, why: str, what: str = "has crashed") -> CaptureError:
+        """End the child; return the error that says what became of it: without a ``why``, how its process ended."""
+        code = _reap(self._child, kill_after_s=1.0) if self._child is not None and not why else None
         self.close()
         how = why or (f"signal {-code}" if code is not None and code < 0 else f"exit code {code}")
-        what = "the decoder's process hangs and was ended" if hung else "the decoder's process has crashed"
-        return DecoderLost(f"{what}: {how}", where=self._where)
+        return DecoderLost(f"the decoder's process {what}: {how}", where=self._where)
 
     def _deadline_s(self, name: str) -> float:
         return float(getattr(self._options, name, PATIENCE_S))

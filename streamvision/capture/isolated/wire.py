@@ -16,6 +16,7 @@ import numpy as np
 
 from streamvision.capture.isolated.messages import Described, Nonsense
 from streamvision.capture.picture import ArrayPicture, DecodedPicture
+from streamvision.errors import UnsupportedMedia
 from streamvision.interfaces import ScalablePicture, SourcePicture
 from streamvision.types import UInt8
 
@@ -31,10 +32,18 @@ def packed(message: Mapping[str, Any]) -> bytes:
 
 
 def write_pictures(fd: int, pictures: Sequence[SourcePicture]) -> list[dict[str, Any]]:
-    """Write the planes of pictures one after the other into a memory file; return what describes them."""
+    """Write the planes of pictures one after the other into a memory file; return what describes them.
+
+    Raises `UnsupportedMedia` if they are more than `read_pictures` takes.
+    """
     at, described = 0, []
     for each in pictures:
         planes, facts = _planes_of(each.picture)
+        if at + sum(map(len, planes)) > MAX_BYTES:
+            raise UnsupportedMedia(
+                f"its decoder gives pictures of more than {MAX_BYTES >> 20} MiB at once",
+                remedy="scale it down where it comes from",
+            )
         places = []
         for plane in planes:
             places.append([at, len(plane)])
