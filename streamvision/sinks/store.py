@@ -25,7 +25,7 @@ from streamvision.sinks.desk import ANSWER_S, Desk
 from streamvision.sinks.ids import EventIds
 from streamvision.sinks.recent import Recent
 from streamvision.sinks.retention import GivenUp, Retention, crowded_out
-from streamvision.sinks.transactions import register, reserve
+from streamvision.sinks.transactions import following_ids, register, reserve
 from streamvision.sinks.wanted import EVERYTHING, Wanted
 from streamvision.sinks.writer import CURSOR_DELAY_S, RETRY_S, STAGE, Stamps, Writer
 from streamvision.types import Event
@@ -61,13 +61,14 @@ class EventStore:
         try:
             self._connection = open_store(path, clock)
             self._ages = Ages(clock, self._connection)
+            ids = following_ids(self._connection)
             self._reader = EventLog(path)
         except BaseException:
             self._lock_file.close()
             raise
         self.new_id = EventIds(clock, newest_id(self._connection))
         self.born = self._reader.last_position()
-        self._following: dict[str, int] = {}
+        self._first_id, self._following = ids
         self._desk = Desk(path, Backlog(max_waiting, clock), Recent(self.born, clock), metrics)
         stamps = Stamps(host or socket.gethostname(), self.new_id, self._ages)
         self._writer = Writer(
@@ -104,19 +105,14 @@ class EventStore:
     def reserve_ids(self, stream: str, count: int) -> int:
         """Return the first of ``count`` track ids of a stream, from 1, that no one else is ever given.
 
-        Waits for the disk at a stream's first call only. Later reservations are committed before, or together with,
-        every event appended after them: an id that the disk does not know of is in no event that anybody has seen.
+        Never waits for the disk. Reservations are committed before, or together with, every event appended after
+        them: an id that the disk does not know of is in no event that anybody has seen.
         """
         with self._desk.changed:
-            first = self._following.get(stream)
-            if first is not None:
-                self._following[stream] = first + count
-                self._desk.enqueue(partial(reserve, stream, count))
-                return first
-        following = int(self._desk.ask(partial(reserve, stream, count)))
-        with self._desk.changed:
-            self._following[stream] = following
-        return following - count
+            first = self._following.get(stream, self._first_id)
+            self._desk.enqueue(partial(reserve, stream, count))
+            self._following[stream] = first + count
+        return first
 
     def close(self, timeout_s: float = ANSWER_S) -> None:
         """Write what is waiting and release the file; idempotent.

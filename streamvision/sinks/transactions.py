@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from streamvision.errors import StoreError
+
 Change = Callable[[sqlite3.Connection], Any]
 Row = tuple[str, str, str, int, int, str]
 """An event: id, stream, type, time_us, lived_us, json."""
@@ -18,6 +20,8 @@ _RESERVE = """
 INSERT INTO track_ids VALUES(:stream, coalesce((SELECT value FROM facts WHERE name = 'first_track_id'), 1) + :count)
 ON CONFLICT(stream) DO UPDATE SET following = following + :count RETURNING following
 """
+_FIRST_ID = "SELECT coalesce((SELECT CAST(value AS INTEGER) FROM facts WHERE name = 'first_track_id'), 1)"
+_FOLLOWING = "SELECT CAST(stream AS BLOB), CAST(following AS INTEGER) FROM track_ids"  # whatever is written there
 _END = "coalesce((SELECT seq FROM sqlite_sequence WHERE name = 'events'), 0)"
 _REGISTER = f"INSERT INTO cursors VALUES(?, {_END}) ON CONFLICT DO NOTHING"
 _OLDEST = f"SELECT coalesce((SELECT min(position) FROM events), {_END} + 1)"
@@ -93,3 +97,16 @@ def register(connection: sqlite3.Connection, sink: str) -> tuple[int, int]:
 def reserve(stream: str, count: int, connection: sqlite3.Connection) -> int:
     """Return the id that follows the reserved ones. All rows are fetched: an open statement would block the commit."""
     return int(connection.execute(_RESERVE, {"stream": stream, "count": count}).fetchall()[0][0])
+
+
+def following_ids(connection: sqlite3.Connection) -> tuple[int, dict[str, int]]:
+    """Return the first track id of a stream that never had one, and the next one of every other stream.
+
+    Raises `StoreError`.
+    """
+    try:
+        first = connection.execute(_FIRST_ID).fetchall()
+        known: list[tuple[bytes, int]] = connection.execute(_FOLLOWING).fetchall()
+    except sqlite3.Error as error:
+        raise StoreError(f"its track ids cannot be read: {error}") from error
+    return int(first[0][0]), {stream.decode(errors="replace"): following for stream, following in known}

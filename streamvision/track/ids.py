@@ -23,10 +23,11 @@ def counting_ids(first: int = 1) -> IdSource:
 
 
 class ReservedIds:
-    """An `IdSource` that survives restarts: whole blocks are reserved durably before any id of them is used.
+    """An `IdSource` that survives restarts: whole blocks are reserved before any id of them is used.
 
-    ``reserve(n)`` must return the first of n consecutive ids that nobody will ever be given again, and return only
-    once that is safe on disk. A crash wastes at most one block. One stream, one thread.
+    ``reserve(n)`` must return the first of n consecutive ids that nobody will ever be given again, and see to it that
+    this is on the disk no later than the first event with one of them. A crash wastes at most one block. One stream,
+    one thread.
     """
 
     def __init__(self, reserve: Callable[[int], int], block: int = 64) -> None:
@@ -37,7 +38,7 @@ class ReservedIds:
         self._free = np.empty(0, np.int64)
 
     def __call__(self, count: int) -> NDArray[np.int64]:
-        """Return ``count`` fresh ids; may wait for the disk."""
+        """Return ``count`` fresh ids."""
         missing = count - len(self._free)
         if missing > 0:
             size = max(missing, self._block)

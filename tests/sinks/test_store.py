@@ -146,6 +146,30 @@ def test_track_ids_do_not_wait_for_a_full_disk_and_are_durable_before_their_even
     store.close()
 
 
+@pytest.mark.parametrize("again", [False, True])
+def test_the_first_track_of_a_stream_does_not_wait_for_a_full_disk(path, again):
+    """Also where the disk is full from the start, and where another run has given ids of that stream before."""
+    store = EventStore(path, SystemClock())
+    store.reserve_ids("gate", 10)
+    store.append([event(number) for number in range(50)])
+    store.flush()
+    if again:
+        store.close()
+        store = EventStore(path, SystemClock())
+    fill_disk(store)
+    store.append([event(number) for number in range(50, 350)])
+    wait_until(lambda: store.failing is not None, WAIT_S)
+    assert store.reserve_ids("gate", 10) == 11
+    assert store.reserve_ids("yard", 10) == 1
+    assert store.reserve_ids("yard", 10) == 11
+    free_disk(store)
+    assert store.wait_beyond(349, WAIT_S)
+    store.close()
+    after = EventStore(path, SystemClock())
+    assert (after.reserve_ids("gate", 1), after.reserve_ids("yard", 1)) == (21, 21)
+    after.close()
+
+
 def test_a_new_sink_starts_at_the_end_and_a_known_one_where_it_was(path):
     store = EventStore(path, SystemClock())
     assert store.register("early") == 0
