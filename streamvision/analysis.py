@@ -78,6 +78,10 @@ class StreamAnalyser:
         """Whether a picture comes after a later one, so that nothing can be learnt from it in order."""
         return self._last is not None and info.seq <= self._last.seq
 
+    def foreign(self, labels: Sequence[str]) -> bool:
+        """Whether a picture comes from an engine that counts other classes than the one this stream has turned to."""
+        return labels is not self._labels and tuple(labels) != tuple(self._labels)
+
     def revise(
         self,
         rules: Sequence[Rule],
@@ -249,7 +253,8 @@ class AnalysisStage:
             except Closed:
                 break
             if isinstance(item, StreamOver):
-                self._append(self._analysers[item.stream].close(item.reason))
+                if (analyser := self._analysers.get(item.stream)) is not None:
+                    self._append(analyser.close(item.reason))
             elif isinstance(item, Errand):
                 self._append(item.work())
                 item.done.set()
@@ -263,15 +268,16 @@ class AnalysisStage:
                 self._analyse_one(inferred)
             except Exception:
                 for rest in batch[done:]:
-                    self._analysers[rest.frame.info.stream].stats.drop("analysis", "error")
+                    self._lose(rest, "error")
                 raise
 
     def _analyse_one(self, inferred: Inferred) -> None:
         info = inferred.frame.info
-        analyser = self._analysers[info.stream]
+        if (analyser := self._analyser(inferred)) is None:
+            return
         stats = analyser.stats
-        if analyser.late(info):
-            stats.drop("analysis", "late")
+        if analyser.late(info) or analyser.foreign(inferred.labels):
+            stats.drop("analysis", "late" if analyser.late(info) else "other_model")
             return
         engine_s = self._clock.monotonic()
         analysis, events = analyser.update(inferred)
@@ -290,11 +296,20 @@ class AnalysisStage:
         self._publish(inferred.frame, analysis)
         stats.analysed += 1
 
+    def _analyser(self, inferred: Inferred) -> StreamAnalyser | None:
+        """Return a picture's analyser; None where its stream was taken away, which gave the picture its fate."""
+        analyser = self._analysers.get(inferred.frame.info.stream)
+        return None if analyser is None or inferred.frame.ready_s < analyser.stats.since_s else analyser
+
+    def _lose(self, inferred: Inferred, reason: str) -> None:
+        if (analyser := self._analyser(inferred)) is not None:
+            analyser.stats.drop("analysis", reason)
+
     def _lose_rest(self) -> None:
         while (item := self.input.take_nowait()) is not None:
             if not isinstance(item, StreamOver | Errand):
                 for inferred in item:
-                    self._analysers[inferred.frame.info.stream].stats.drop("analysis", "stopped")
+                    self._lose(inferred, "stopped")
 
 
 class Outages:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import numpy as np
@@ -69,7 +70,7 @@ def detections(*scores: float, class_id: int = 0) -> Detections:
 def seen(info: FrameInfo, found: Detections) -> Inferred:
     letterbox = Letterbox.fit((64, 48), (64, 48))
     frame = Frame(info, blank_picture(), np.zeros((48, 64, 3), np.uint8), letterbox, 0.0)
-    return Inferred(frame, Perception(found))
+    return Inferred(frame, Perception(found), LABELS)
 
 
 def analyser() -> tuple[StreamAnalyser, FakeTracker, FakeRule, StreamStats]:
@@ -188,6 +189,57 @@ def test_a_picture_that_comes_after_a_later_one_is_counted_and_teaches_nothing()
     bench.end()
     assert bench.shown == [0, 2, 3]
     assert (bench.stats.analysed, dict(bench.stats.dropped)) == (3, {("analysis", "late"): 1})
+
+
+def test_a_picture_of_a_stream_that_was_taken_away_is_let_go():
+    """Its books were closed with the stream; one of that name that has come since knows nothing of it."""
+    bench, other = Bench(), analyser()[0]
+    bench.stage._analysers["late"] = other  # type: ignore[index]
+    other.stats.since_s = 0.5  # the pictures here are prepared at 0
+    strangers = [
+        Inferred(replace(one.frame, info=replace(one.frame.info, stream=name)), one.perception, LABELS)
+        for one, name in ((inferred(0), "gone"), (inferred(9), "late"))
+    ]
+    bench.stage.start()
+    bench.stage.input.put([*strangers, inferred(1)])
+    bench.stage.input.put(StreamOver("gone", "stream_end"))
+    bench.end()
+    assert bench.stage.crashed is None
+    assert bench.shown == [1]
+    assert (other.stats.analysed, dict(other.stats.dropped)) == (0, {})
+
+
+def test_pictures_of_strangers_that_are_left_when_the_stage_breaks_are_let_go():
+    bench = Bench()
+    stranger = Inferred(
+        replace(inferred(0).frame, info=replace(info(), stream="gone")), Perception(detections()), LABELS
+    )
+    bench.stage.input.put(Errand(lambda: [][0]))
+    bench.stage.input.put([stranger, inferred(0)])
+    bench.stage.start()
+    assert bench.stage.join(60)
+    assert isinstance(bench.stage.crashed, IndexError)
+    assert dict(bench.stats.dropped) == {("analysis", "stopped"): 1}
+
+
+@pytest.mark.parametrize("labels", [("person",), ("fox", "hen", "cow")])
+def test_a_picture_of_the_engine_before_is_not_judged_by_the_labels_of_this_one(labels: tuple[str, ...]):
+    bench = Bench()
+    old = seen(info(1), detections(0.9, class_id=1))
+    new = Inferred(seen(info(2), detections(0.9)).frame, Perception(detections(0.9)), labels)
+    bench.stage.start()
+    bench.stage.input.put([inferred(0)])
+    bench.stage.input.put(
+        Errand(
+            lambda: bench.one.revise([], tracker=FakeTracker(), labels=labels, min_score=0.5, attributes=Attributes())
+        )
+    )
+    bench.stage.input.put([old, new])
+    bench.end()
+    assert bench.stage.crashed is None
+    assert bench.shown == [0, 2]
+    assert dict(bench.stats.dropped) == {("analysis", "other_model"): 1}
+    assert dict(bench.stats.detections) == ({"person": 2} if "person" in labels else {"person": 1, "fox": 1})
 
 
 def test_an_errand_that_breaks_ends_the_stage():

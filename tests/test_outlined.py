@@ -58,7 +58,7 @@ def seen(seq: int, values: np.ndarray | None, pixels: UInt8) -> Inferred:
     found = Detections(boxes, np.array([0.15, 0.9], np.float32), np.zeros(2, np.int32), masks)
     info = FrameInfo("gate", 0, seq, seq / 10, 100.0, NOW, ClockSource.ARRIVAL, 0.0, SIZE)
     frame = Frame(info, blank_picture(), pixels, Letterbox.stretch(SIZE, SIZE), 0.0)
-    return Inferred(frame, Perception(found))
+    return Inferred(frame, Perception(found), ("person",))
 
 
 def play(one: StreamAnalyser, *, masks: bool = True) -> list[tuple[int, Event]]:
@@ -99,7 +99,7 @@ def test_an_object_out_of_sight_has_no_polygon():
     for seq in range(14, 80):
         info = FrameInfo("gate", 0, seq, seq / 10, 100.0, NOW, ClockSource.ARRIVAL, 0.0, SIZE)
         frame = Frame(info, last.picture, last.pixels, last.letterbox, 0.0)
-        ends += one.update(Inferred(frame, Perception(empty)))[1]
+        ends += one.update(Inferred(frame, Perception(empty), ("person",)))[1]
     assert [event.phase for event in ends] == [Phase.END]
     assert ends[0].track is not None
     assert ends[0].track.polygon is None

@@ -30,10 +30,11 @@ IDLE_S = 0.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Inferred:
-    """One frame with what the engine saw in it."""
+    """One frame with what the engine saw in it, and the names of its classes."""
 
     frame: Frame
     perception: Perception
+    labels: Sequence[str]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -176,7 +177,8 @@ class Runner:
         self._stats.seconds["infer"].observe(inferred_s - submission.started_s)
         perceptions = self.engine.decode(submission.batch, outputs)
         self._stats.seconds["decode"].observe(self._clock.monotonic() - inferred_s)
-        return [Inferred(frame, seen) for frame, seen in zip(submission.batch.frames, perceptions, strict=True)]
+        labels = self.engine.labels
+        return [Inferred(frame, seen, labels) for frame, seen in zip(submission.batch.frames, perceptions, strict=True)]
 
     def _lose_rest(self) -> None:
         while (submission := self._submitted.take_nowait()) is not None:

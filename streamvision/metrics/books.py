@@ -65,6 +65,8 @@ class StreamStats:
         self.last_analysed_s: float | None = None
         self.last_age_s: float | None = None
         self.last_media_s = 0.0
+        self.since_s = float("-inf")
+        """Pictures prepared before are in the books of an earlier stream of this name, which are closed."""
 
     def skip(self, reason: str) -> None:
         """Count a picture that was not wanted (target rate, no motion)."""
@@ -73,6 +75,11 @@ class StreamStats:
     def drop(self, stage: str, reason: str) -> None:
         """Count a picture that was lost."""
         self.dropped[stage, reason] += 1
+
+    def close(self, stage: str, reason: str) -> None:
+        """Count every picture as lost whose fate is still open; nobody waits for it any more."""
+        if (left := self.in_flight) > 0:
+            self.dropped[stage, reason] += left
 
     @property
     def in_flight(self) -> int:
