@@ -43,6 +43,7 @@ _LEARNT: Final = 0.25
 
 @dataclass(slots=True, eq=False)
 class _Row:
+    stream: str
     channel: Channel[Frame]
     live: bool
     weight: float
@@ -97,7 +98,7 @@ class Batcher:
         self._clock = clock
         self._on_expired = on_expired
         self._condition = Doorbell()
-        self._rows: dict[str, _Row] = {}
+        self._rows: list[_Row] = []
         self._now = 0.0
         """Virtual time: where the latest picture that was taken started."""
         self._closed = False
@@ -105,7 +106,10 @@ class Batcher:
     def add(
         self, stream: str, *, live: bool, on_overflow: Callable[[Frame], None], weight: float = WEIGHTS["normal"]
     ) -> Channel[Frame]:
-        """Give a stream its row and return the channel that its capture fills."""
+        """Give a stream its row and return the channel that its capture fills.
+
+        What is left in an earlier one, which must be closed, comes first. Raises `ValueError` if it is not.
+        """
         channel = Channel[Frame](
             LIVE_CAPACITY if live else FILE_CAPACITY,
             Overflow.DROP_OLDEST if live else Overflow.BLOCK,
@@ -113,10 +117,16 @@ class Batcher:
             condition=self._condition,
         )
         with self._condition:
-            if stream in self._rows and not self._rows[stream].channel.finished:
+            if self.open_channel(stream) is not None:
                 raise ValueError(f"stream {stream!r} has a row already")
-            self._rows[stream] = _Row(channel, live, weight)
+            self._rows.append(_Row(stream, channel, live, weight))
         return channel
+
+    def open_channel(self, stream: str) -> Channel[Frame] | None:
+        """Return the channel that a stream's capture may fill; None if it has none here."""
+        with self._condition:
+            found = (row.channel for row in self._rows if row.stream == stream and not row.channel.closed)
+            return next(found, None)
 
     def resize(self, max_batch: int) -> None:
         """Make batches of at most ``max_batch`` from now on."""
@@ -148,7 +158,7 @@ class Batcher:
         return bool(self._pending()) or self._over()
 
     def _over(self) -> bool:
-        self._rows = {name: row for name, row in self._rows.items() if not row.channel.finished}
+        self._rows = [row for row in self._rows if not row.channel.finished]
         return self._closed and not self._rows
 
     def _end_if_over(self) -> None:
@@ -156,11 +166,15 @@ class Batcher:
             raise Closed
 
     def _pending(self) -> list[_Row]:
-        return [row for row in self._rows.values() if len(row.channel)]
+        firsts: dict[str, _Row] = {}
+        for row in self._rows:
+            if len(row.channel):
+                firsts.setdefault(row.stream, row)
+        return list(firsts.values())
 
     def _expire(self) -> None:
         oldest_s = self._clock.monotonic() - self._policy.max_age_s
-        for row in self._rows.values():
+        for row in self._rows:
             while row.live and (head := row.channel.peek()) is not None and head.ready_s < oldest_s:
                 row.take()
                 self._on_expired(head)

@@ -59,6 +59,24 @@ def test_a_batch_takes_at_most_one_frame_per_stream():
     assert bench.collected() == [("a", 1)]
 
 
+def test_what_is_left_in_a_closed_row_comes_before_the_next_row_of_that_stream():
+    bench = Bench()
+    first, other = bench.add("a", live=False), bench.add("b")
+    for seq in range(2):
+        first.put(frame("a", bench.clock.monotonic(), seq))
+    assert bench.batcher.open_channel("a") is first
+    with pytest.raises(ValueError, match="a row already"):
+        bench.add("a")
+    first.close()
+    assert bench.batcher.open_channel("a") is None
+    second = bench.add("a", live=False)
+    assert bench.batcher.open_channel("a") is second
+    second.put(frame("a", bench.clock.monotonic(), 2))
+    other.put(frame("b", bench.clock.monotonic()))
+    assert sorted(bench.collected() or ()) == [("a", 0), ("b", 0)]
+    assert [bench.collected() for _ in range(3)] == [[("a", 1)], [("a", 2)], None]
+
+
 def test_a_batch_holds_at_most_max_batch_frames():
     bench = Bench(max_batch=2)
     for name in "abc":
