@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final, Protocol
@@ -263,6 +264,12 @@ class MediaTimeline:
         if self._received_s is not None:
             self._epoch += 1
             self._rebase()
+
+    def fork(self) -> MediaTimeline:
+        """Return one that goes on from here by itself: this one may still be in the hands of a thread left behind."""
+        other = copy(self)
+        other._cadence, other._arrival, other._sleep = copy(self._cadence), copy(self._arrival), copy(self._sleep)
+        return other
 
     def become(self, *, live: bool, file_start: datetime | None = None) -> None:
         """Go on for a source of another kind; call before `restart`. Media time goes on from where it is."""

@@ -38,7 +38,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 
 class StreamvisionError(Exception):
@@ -253,3 +253,20 @@ class SinkError(StreamvisionError):
         self.reason = reason
         self.permanent = permanent
         self.retry_after_s = retry_after_s
+
+
+E = TypeVar("E", bound=BaseException)
+
+
+def without_frames(error: E) -> E:
+    """Take the tracebacks of an error and of its causes away, and return it.
+
+    They hold whatever the functions held that it came through, a picture among it, for as long as somebody keeps the
+    error; and one that a function has named and raised holds itself.
+    """
+    found: list[BaseException | None] = [error]
+    while found:
+        if (one := found.pop()) is not None and one.__traceback__ is not None:
+            one.__traceback__ = None
+            found += [one.__cause__, one.__context__]
+    return error

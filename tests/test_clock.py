@@ -192,3 +192,28 @@ def test_good_file_pts_are_kept_as_they_are(steps: list[float], origin_s: float)
     assert [stamp.media_s for stamp in stamps(list(pts), live=False)] == pytest.approx(
         [p - pts[0] for p in pts], abs=1e-6
     )
+
+
+def test_a_fork_goes_on_whatever_happens_to_the_time_line_that_it_comes_from() -> None:
+    """A thread that was left behind may come back with a picture of its own at any moment."""
+
+    def line(clock: FakeClock) -> MediaTimeline:
+        timeline = MediaTimeline(clock, live=True)
+        for number in range(20):
+            timeline.stamp(number / 25, 100.0 + number / 25)
+        return timeline
+
+    def following(timeline: MediaTimeline, clock: FakeClock) -> list[Stamp]:
+        clock.sleep(60.0)
+        return [timeline.stamp(number / 25, 100.0 + number / 25) for number in range(20, 40)]
+
+    clock = FakeClock()
+    expected = following(line(clock), clock)
+    clock = FakeClock()
+    old = line(clock)
+    fork = old.fork()
+    clock.sleep(60.0)
+    for late in (5.0, 3.0, 80.0):
+        old.stamp(late, 190.0)
+    clock.sleep(-60.0)
+    assert following(fork, clock) == expected

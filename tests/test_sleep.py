@@ -105,7 +105,7 @@ def test_a_capture_in_a_call_connects_anew_at_once():
     (change,) = [one for one in rig.changes if one.reason == "slept"]
     assert change.ago_s == HOUR_S
     stuck.let_go.set()
-    until(lambda: stuck.closed > 0 and not rig.capture._abandoned._slept["gate"])
+    until(lambda: stuck.closed > 0 and not rig.capture._abandoned._in_time["gate"])
     assert not rig.beats.silent()
     rig.end()
 
@@ -113,9 +113,9 @@ def test_a_capture_in_a_call_connects_anew_at_once():
 def test_threads_of_before_a_sleep_hold_no_other_stream_off():
     together = Abandoned(per_stream=2, in_all=1)
     for stream in ("a", "b", "c"):
-        together.add(stream, slept=True)
+        together.add(stream, in_time=True)
     assert not any(together.obstacle(stream) for stream in ("a", "b", "c"))
-    together.add("a", slept=True)
+    together.add("a", in_time=True)
     assert "2 earlier" in together.obstacle("a")
     together.remove("a")
     assert together.obstacle("a") == ""

@@ -170,6 +170,7 @@ class Demuxer:
         """Release container and decoder; idempotent."""
         self._packets = iter(())
         self._stream = None
+        self._progress = _Progress()  # its error's traceback leads back here
         if self._container is not None:
             self._container.close()
             self._container = None

@@ -45,31 +45,31 @@ class LeftBehind(Exception):  # noqa: N818
 class Abandoned:
     """The threads that were left behind, at most ``per_stream`` of one stream and ``in_all``. For any thread.
 
-    Those that are in a call since before the machine slept come back by the call's own deadline: they count for their
-    stream only, because all streams have them at once.
+    Those that are in a call since before the machine slept, or since before a reload took their stream's capture away,
+    come back by the call's own deadline: they count for their stream only, because all streams may have them at once.
     """
 
     def __init__(self, per_stream: int = 3, in_all: int = 24) -> None:
         self.per_stream = per_stream
         self.in_all = in_all
         self._hanging: Counter[str] = Counter()
-        self._slept: Counter[str] = Counter()
+        self._in_time: Counter[str] = Counter()
         self._lock = threading.Lock()
 
-    def add(self, stream: str, *, slept: bool = False) -> None:
-        """Note that one more thread of a stream hangs, or that the machine has ``slept`` while it was in a call."""
+    def add(self, stream: str, *, in_time: bool = False) -> None:
+        """Note that one more thread of a stream hangs, or was left in a call that is ``in_time`` still."""
         with self._lock:
-            (self._slept if slept else self._hanging)[stream] += 1
+            (self._in_time if in_time else self._hanging)[stream] += 1
 
     def remove(self, stream: str) -> None:
         """Note that one has come back and ended."""
         with self._lock:
-            (self._slept if self._slept[stream] else self._hanging)[stream] -= 1
+            (self._in_time if self._in_time[stream] else self._hanging)[stream] -= 1
 
     def obstacle(self, stream: str) -> str:
         """Return why a stream must not open its source now; empty if it may."""
         with self._lock:
-            own, total = self._hanging[stream] + self._slept[stream], self._hanging.total()
+            own, total = self._hanging[stream] + self._in_time[stream], self._hanging.total()
         if own >= self.per_stream:
             return f"{own} earlier connections hang in native code; the next one waits until one of them returns"
         if total >= self.in_all:
@@ -93,6 +93,7 @@ class Relay:
         self._abandoned = abandoned
         self._lock = threading.Lock()
         self._due_s: float | None = None
+        self._over = self._disowned = False
         self._thread = self._worker(None)
 
     def start(self) -> None:
@@ -142,9 +143,16 @@ class Relay:
         with self._lock:
             if self._due_s is None:
                 return False
-            self._abandoned.add(self._stream, slept=True)
+            self._abandoned.add(self._stream, in_time=True)
             self._relieve(why)
             return True
+
+    def leave(self) -> None:
+        """Count the thread that works now among those left behind until it ends; nobody takes its place here."""
+        with self._lock:
+            if not self._over and not self._disowned:
+                self._disowned = True
+                self._abandoned.add(self._stream, in_time=True)
 
     def _relieve(self, why: CaptureError) -> None:
         self._due_s = None
@@ -159,3 +167,8 @@ class Relay:
             self._work(why)
         except LeftBehind:
             self._abandoned.remove(self._stream)
+        else:
+            with self._lock:
+                self._over = True
+                if self._disowned:
+                    self._abandoned.remove(self._stream)

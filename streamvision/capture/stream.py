@@ -9,12 +9,10 @@ from __future__ import annotations
 import random
 import threading
 from collections.abc import Callable, Sequence
-from copy import copy
-from dataclasses import replace
-from functools import partial
 
 import structlog
 
+from streamvision.capture.course import Course
 from streamvision.capture.gate import MotionGate
 from streamvision.capture.hangs import Abandoned, LeftBehind, Relay
 from streamvision.capture.masks import MaskedPicture, PrivacyMasks
@@ -24,7 +22,7 @@ from streamvision.capture.quality import Quality
 from streamvision.capture.reconnect import Connection, StateChange
 from streamvision.channel import Channel, Closed
 from streamvision.clock import Clock, MediaTimeline, Stamp
-from streamvision.errors import BrokenMedia, CaptureError, CaptureHung, EndOfStream, MachineSlept
+from streamvision.errors import BrokenMedia, CaptureError, CaptureHung, EndOfStream, MachineSlept, without_frames
 from streamvision.interfaces import ScalablePicture, Source, SourcePicture
 from streamvision.metrics import StreamStats
 from streamvision.types import Frame, FrameInfo, StreamState
@@ -36,6 +34,7 @@ log = structlog.get_logger()
 HANDOVER_S = 10.0
 """How long the pictures that one engine still has may keep a stream from going on with the next engine."""
 
+_ON_REQUEST = "stopped", "stopped on request"
 _PEEK_S = 0.002
 _SLICE_S = 0.25
 """The longest wait without a sign of life or a look at the stop flag."""
@@ -71,7 +70,7 @@ class StreamCapture:
         self.failed: CaptureError | None = None
         self.crashed: BaseException | None = None
         self._open_source = open_source
-        self._channel = channel
+        self._course = Course(options.input, channel)
         self._stats = stats
         self._clock = clock
         self._on_state = on_state
@@ -88,8 +87,7 @@ class StreamCapture:
         self._quality: Quality | None = None
         self._seq = 0
         self._begun = False
-        self._next: Target | None = None
-        self._turning = threading.Lock()
+        self._telling = threading.RLock()
         self._live = True
         self._abandoned = abandoned or Abandoned()
         self._slept: MachineSlept | None = None
@@ -101,24 +99,40 @@ class StreamCapture:
 
     def continue_from(self, earlier: StreamCapture) -> None:
         """Go on with media time, epochs and numbers of a capture of this stream that has ended; call before `start`."""
-        self._timeline, self._seq = copy(earlier._timeline), earlier._seq
+        self._timeline, self._seq = earlier._timeline and earlier._timeline.fork(), earlier._seq
 
     def retarget(self, target: Target) -> None:
         """Send pictures elsewhere from the next one on, without a new connection and without losing one.
 
         The capture's own thread does it, between two pictures: it closes the channel that it filled, waits until
         every picture has its fate (at most `HANDOVER_S`), and calls ``target.turn``: pictures stay in order.
+        A capture that has ended has nothing to wait for: its turn is now.
         """
-        with self._turning:
-            missed, self._next = self._next, target
-            if missed is not None:  # one that was never turned to: nothing was put there, and its turn is due first
-                missed.channel.close()
-                self._next = replace(target, turn=partial(_both, missed.turn, target.turn))
+        if not self._course.go(target):
+            target.channel.close()
+            target.turn()
 
-    def disown(self) -> None:
-        """Let a capture that does not end write into nobody's books: another one takes its place."""
-        self._on_state, self._beat = (lambda _: None), (lambda: None)
-        self._stats = StreamStats(self.options.stream)
+    def stay(self, channel: Channel[Frame], turn: Callable[[], None]) -> bool:
+        """Go on filling a channel that was to be left by a turn that has not begun; ``turn`` is called as at a turn.
+
+        False where it is too late for that: the channel is closed.
+        """
+        return self._course.stay(channel, turn)
+
+    def disown(self) -> Callable[[], None]:
+        """Let a capture that does not end fill nothing, and write into nobody's books; for others it has stopped.
+
+        Its thread counts among those left behind until it ends. Returns what a turn that it missed was to do.
+        """
+        missed = self._course.leave()
+        with self._telling:
+            if (old := self._connection.state) is not StreamState.STOPPED:
+                now_s = self._clock.monotonic()
+                self._changed(StateChange(self.options.stream, old, StreamState.STOPPED, *_ON_REQUEST, now_s))
+            self._on_state, self._beat = (lambda _: None), (lambda: None)
+            self._stats = StreamStats(self.options.stream)
+        self._relay.leave()
+        return missed
 
     def supervise(self) -> None:
         """Show the signs of life of a call that may take its time; leave a thread behind that hangs in one.
@@ -167,9 +181,9 @@ class StreamCapture:
                 raise LeftBehind from error
             self.crashed = error
             log.error("capture crashed", stream=self.options.stream, exc_info=error)
-        self._channel.close()
-        if (target := self._next) is not None:  # it came too late: nothing will ever be put there
-            target.channel.close()
+        while (target := self._course.end()) is not None:  # a turn that comes too late: what it was to do is due now
+            self._settle(0)
+            target.turn()
         self._connection.stopped(reason, cause, self._clock.monotonic())
         self._done.set()
 
@@ -183,6 +197,7 @@ class StreamCapture:
         while not self._stop.is_set():
             if error is not None and (end := self._after(error, progress=self._stats.decoded > decoded_before)):
                 return end
+            error = None
             self._wait_for_others()
             if self._stop.is_set():
                 break
@@ -190,7 +205,7 @@ class StreamCapture:
             source = self._open_source()
             self._live = source.live
             error = self._session(source)
-        return "stopped", "stopped on request"
+        return _ON_REQUEST
 
     def _after(self, error: CaptureError, *, progress: bool) -> tuple[str, str] | None:
         """Wait after a session's end as its error asks for; return why the stream ends, if it does."""
@@ -228,7 +243,7 @@ class StreamCapture:
                 self._turn(in_hand=0)
                 self._take_all(self._relay.call(source.read, limits.read_s))
         except CaptureError as error:
-            return error
+            return without_frames(error)
         finally:
             if self._relay.left_behind:
                 source.close()
@@ -252,17 +267,16 @@ class StreamCapture:
 
     def _turn(self, *, in_hand: int) -> None:
         """Turn to the next target if there is one, with so many pictures in hand that are not prepared yet."""
-        if self._next is None:
-            return
-        with self._turning:
-            target, self._next = self._next, None
-        self._channel.close()
+        if (target := self._course.turn()) is not None:
+            self._settle(in_hand)
+            target.turn()
+
+    def _settle(self, in_hand: int) -> None:
+        """Wait until all but the pictures in hand have their fate."""
         until_s = self._clock.monotonic() + HANDOVER_S
         while self._stats.in_flight > in_hand and self._clock.monotonic() < until_s and not self._stop.is_set():
             self._beat()
             self._sleep(_PEEK_S)
-        target.turn()
-        self._channel, self.options = target.channel, replace(self.options, input=target.input)
 
     def _back_off(self, error: CaptureError) -> None:
         """Wait before the next attempt, as long as this error and the absence so far ask for."""
@@ -283,17 +297,20 @@ class StreamCapture:
 
     def _take_all(self, arrived: Sequence[SourcePicture]) -> None:
         """Take what one read gave. Afterwards nothing here holds a picture while the next one is waited for."""
-        for picture in arrived:
-            self._take(picture)
+        for taken, picture in enumerate(arrived, start=1):
+            try:
+                self._take(picture)
+            except CaptureError:  # the connection is given up, and with it what came after this picture
+                for rest in arrived[taken:]:
+                    self._count(rest)
+                    self._stats.drop("decode", "given_up")
+                raise
 
     def _take(self, arrived: SourcePicture) -> None:
         """Give one decoded picture its fate, or hand it on."""
         assert self._timeline is not None
         stats = self._stats
-        stats.decoded += 1
-        self._seq += 1
-        stats.last_received_s = arrived.received_s
-        stats.lost_packets += arrived.lost_packets
+        self._count(arrived)
         stamp = self._timeline.stamp(arrived.pts_s, arrived.received_s, arrived.sender_utc)
         if self._stats.state is not StreamState.LIVE and not arrived.corrupt:
             self._connection.live(self._clock.monotonic())
@@ -305,6 +322,12 @@ class StreamCapture:
             self._prepare(arrived, stamp)
         if self._quality is not None:
             self._judge(self._quality, arrived)
+
+    def _count(self, arrived: SourcePicture) -> None:
+        self._stats.decoded += 1
+        self._seq += 1
+        self._stats.last_received_s = arrived.received_s
+        self._stats.lost_packets += arrived.lost_packets
 
     def _judge(self, quality: Quality, arrived: SourcePicture) -> None:
         """Say of a live stream what is wrong with it; raise what makes the connection worthless."""
@@ -321,7 +344,7 @@ class StreamCapture:
         received_s = self._due(arrived.received_s, stamp.media_s)
         self._turn(in_hand=1)
         try:
-            pixels, letterbox = picture.prepare(self.options.input)
+            pixels, letterbox = picture.prepare(self._course.input)
         except BrokenMedia:
             self._stats.drop("decode", "unusable")
             return
@@ -354,7 +377,7 @@ class StreamCapture:
         """Hand over; a file waits here as long as it takes, which is nobody's stall."""
         try:
             while not self._stop.is_set():
-                if self._channel.put(frame, _SLICE_S):
+                if self._course.channel.put(frame, _SLICE_S):
                     return
                 self._beat()
         except Closed:  # nobody takes pictures any more
@@ -362,11 +385,7 @@ class StreamCapture:
         self._stats.drop("capture", "shutdown")
 
     def _changed(self, change: StateChange) -> None:
-        self._stats.state = change.new
-        self._stats.cause = "" if change.new is StreamState.LIVE else change.cause
-        self._on_state(change)
-
-
-def _both(first: Callable[[], None], second: Callable[[], None]) -> None:
-    first()
-    second()
+        with self._telling:
+            self._stats.state = change.new
+            self._stats.cause = "" if change.new is StreamState.LIVE else change.cause
+            self._on_state(change)

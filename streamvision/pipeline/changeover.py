@@ -196,15 +196,19 @@ class Changeover:
 
     def _remove_stream(self, row: Row) -> None:
         name, metrics = row.settings.id, self.wiring.metrics
+        stats = metrics.stream(name)
 
         def leave() -> list[Event]:
-            return self.stages.analysers.pop(name).close("reload")
+            events = self.stages.analysers.pop(name).close("reload")
+            stats.close("engine", "removed")  # what an engine still has comes back to nobody
+            return events
 
         self.running.end_capture(row)
+        metrics.streams.pop(name, None)  # so that an engine that loses it does not count it once more
         wait_for([self.running.tell(Errand(leave))], SETTLE_S)
         row.lane.engine.forget(name)
         self.wiring.heartbeats.retire(capture_stage(name))
-        tell_books(metrics.stream(name))
+        tell_books(stats)
         del self.stages.rows[name]
         metrics.streams.pop(name, None)
         self.wiring.told.pop(name, None)
@@ -302,18 +306,17 @@ class Changeover:
     def _switch(self, row: Row, lane: Lane, errand: Errand) -> None:
         """Send a stream's pictures to another engine; the analysis hears of it between the last and the first."""
         left, row.lane = row.lane, lane
-        if row.former is None or row.former.finished:
-            row.former = row.inlet
-        row.inlet = self.wiring.inlet(row.settings, lane)
 
         def turn() -> None:
             self.running.tell(errand)
             left.engine.forget(row.settings.id)
 
+        before = lane.batcher.open_channel(row.settings.id)  # the capture has not turned away from there yet
+        if before is not None and row.capture.stay(before, turn):
+            row.inlet = before
+            return
+        row.inlet = self.wiring.inlet(row.settings, lane)
         row.capture.retarget(Target(lane.engine.input, row.inlet, turn))
-        if row.capture.finished:
-            row.inlet.close()
-            turn()
 
     def _retire(self) -> None:
         """End lanes without streams; their last pictures may still be on their way."""

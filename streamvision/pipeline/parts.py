@@ -100,8 +100,6 @@ class Row:
     capture: StreamCapture
     analyser: StreamAnalyser
     parts: Parts
-    former: Channel[Frame] | None = None
-    """The way to an engine that the capture has not turned away from yet."""
     over: bool = False
     """Whether the analysis knows that the last picture has been through."""
 

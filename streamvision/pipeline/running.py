@@ -93,8 +93,7 @@ class Running:
         ended = self._wait(lambda: row.capture.join(_PEEK_S), CAPTURE_END_S)
         if not ended:
             log.warning("left behind while it waits for its camera", stream=row.settings.id)
-            row.capture.disown()
-            row.inlet.close()
+            row.capture.disown()()
         stats = self.wiring.metrics.stream(row.settings.id)
         self._wait(lambda: stats.in_flight == 0, SETTLE_S)
         lose(row.inlet, partial(self.wiring.drop, "batch", "stopped"))
@@ -135,8 +134,6 @@ class Running:
         self._end_captures(min(CAPTURE_END_S, remaining_s() / 3))
         for row in stages.rows.values():
             row.inlet.close()
-            if row.former is not None:
-                row.former.close()
         lanes, sides = stages.all_lanes(), list(stages.sides.values())
         for lane in lanes:
             lane.batcher.close()
@@ -163,7 +160,7 @@ class Running:
         for stream, row in self.stages.rows.items():
             if not row.capture.join(left_s(clock, until_s)):
                 log.warning("left behind while it waits for its camera", stream=stream)
-                row.inlet.close()
+                row.capture.disown()
 
     def _end_deliveries(self, remaining_s: Callable[[], float], *, started: bool) -> bool:
         deliveries = list(self.stages.deliveries.values())

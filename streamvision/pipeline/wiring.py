@@ -164,6 +164,7 @@ class Wiring:
         """Return a stream's memory."""
         assert parts.tracker is not None
         stats, rules = self.metrics.stream(stream.id), list(parts.rules.values())
+        stats.since_s = self.clock.monotonic()
         attributes = Attributes(list(parts.looks.values()))
         return StreamAnalyser(lane.engine.labels, parts.tracker, rules, stats, parts.min_score, attributes)
 
@@ -215,7 +216,8 @@ class Wiring:
 
     def drop(self, stage: str, reason: str, frame: Frame) -> None:
         """Count a picture that was lost."""
-        if (stats := self.metrics.streams.get(frame.info.stream)) is not None:
+        stats = self.metrics.streams.get(frame.info.stream)
+        if stats is not None and frame.ready_s >= stats.since_s:
             stats.drop(stage, reason)
 
     def _on_state(self, outages: Outages, change: StateChange) -> None:

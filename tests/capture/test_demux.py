@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import weakref
 from pathlib import Path
 
 import av
@@ -8,7 +9,7 @@ import pytest
 
 from streamvision.capture.demux import Demuxer, Medium
 from streamvision.clock import SystemClock
-from streamvision.errors import BrokenMedia, CaptureError, EndOfStream, UnsupportedMedia
+from streamvision.errors import BrokenMedia, CaptureError, EndOfStream, UnsupportedMedia, without_frames
 
 from .media import cut, encode, garbled, read_some
 
@@ -130,3 +131,9 @@ def test_closing_twice_and_closing_unopened_is_harmless(tmp_path: Path) -> None:
     demuxer.close()
     with pytest.raises(RuntimeError, match="not open"):
         _ = demuxer.container
+
+
+def test_a_closed_demuxer_does_not_keep_what_ended_it(tmp_path: Path) -> None:
+    demuxer = _demuxer(encode(tmp_path / "clip.mkv", [(64, 48)] * 3))
+    ends = [weakref.ref(without_frames(_all(demuxer)[1]))]
+    assert [end() for end in ends] == [None]

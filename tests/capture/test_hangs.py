@@ -200,6 +200,26 @@ def test_a_capture_that_is_to_end_is_not_replaced():
     rig.end()
 
 
+def test_one_that_is_disowned_counts_until_its_thread_ends():
+    """Else every reload could leave one more thread and its connection, without a bound."""
+    together, stuck, after = Abandoned(per_stream=1), Hanging("open"), Hanging("")
+    rig = Rig(stuck, abandoned=together)
+    assert stuck.entered.wait(WAIT_S)
+    rig.capture.stop()
+    for _ in range(2):
+        rig.capture.disown()
+    following = Rig(after, abandoned=together)
+    until(lambda: "1 earlier connections hang" in following.stats.cause)
+    assert not together.obstacle("yard")
+    assert after.reads == 0
+    stuck.let_go.set()
+    until(lambda: following.stats.decoded > 3)
+    following.end()
+    rig.end()
+    following.capture.disown()
+    assert not together.obstacle("gate"), "a thread that has ended holds nothing"
+
+
 def test_threads_do_not_pile_up():
     before = threading.active_count()
     stuck = [Hanging("read") for _ in range(20)]

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import random
 import threading
+import weakref
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamvision.capture.file import FileSource
 from streamvision.capture.picture import ArrayPicture
 from streamvision.capture.stream import CaptureOptions, StateChange, StreamCapture
 from streamvision.channel import Channel, Closed, Overflow
@@ -33,6 +37,8 @@ from streamvision.interfaces import SourcePicture
 from streamvision.metrics import StreamStats
 from streamvision.types import ClockSource, Frame, InputSpec, StreamState, UInt8
 from tests.fakes import FakeClock, ScriptedSource, Step, blank_picture, source_pictures
+
+from .media import encode
 
 INPUT = InputSpec((32, 32))
 OPTIONS = CaptureOptions("gate", INPUT)
@@ -357,3 +363,72 @@ def test_the_books_balance_whatever_happens(
     assert all(source.opened == source.closed == 1 for source in sources)
     assert all(a.info.media_s < b.info.media_s for a, b in itertools.pairwise(frames))
     assert all(a.new is b.old for a, b in itertools.pairwise(rig.changes))
+
+
+def test_what_comes_in_one_read_with_the_picture_that_ends_the_connection_is_in_the_books() -> None:
+    def blind() -> list[SourcePicture]:
+        late = [replace(one, received_s=one.received_s + 60, lost_packets=2) for one in source_pictures(3)]
+        return [replace(one, corrupt=True) for one in late]
+
+    rig = Rig([ScriptedSource([*source_pictures(2), blind]), ScriptedSource(source_pictures(2))])
+    frames = rig.run()
+    assert rig.stats.reconnects["broken"] + rig.stats.reconnects["loss"] == 1
+    assert rig.stats.decoded == 7
+    assert rig.stats.dropped == {("decode", "corrupt"): 1, ("decode", "given_up"): 2}
+    assert rig.stats.lost_packets == 6
+    assert rig.stats.in_flight == len(frames) == 4
+    assert [frame.info.seq for frame in frames] == [0, 1, 5, 6]
+
+
+def test_an_ended_session_keeps_no_picture_while_the_next_one_lasts() -> None:
+    """Without the help of the garbage collector, which may not come for hours."""
+
+    class Weighty(ArrayPicture):
+        """One that can be watched."""
+
+    kept: list[object] = []
+
+    def blind() -> list[SourcePicture]:
+        picture = Weighty(np.zeros((48, 64, 3), np.uint8))
+        watched.append(weakref.ref(picture))
+        return [SourcePicture(picture, 1.0, 200.0, corrupt=True)]
+
+    def look() -> list[SourcePicture]:
+        kept.extend(ref() for ref in watched)
+        return []
+
+    watched: list[weakref.ref[Weighty]] = []
+    rig = Rig([ScriptedSource([blind]), ScriptedSource([look])])
+    gc.disable()
+    try:
+        rig.run()
+    finally:
+        gc.enable()
+    assert rig.stats.reconnects["broken"] == 1
+    assert kept == [None]
+
+
+@pytest.mark.parametrize("fault", ["end", "missing", "no video"])
+def test_sessions_leave_nothing_that_only_the_garbage_collector_finds(tmp_path: Path, fault: str) -> None:
+    clip = tmp_path / "clip.mkv"
+    if fault == "end":
+        encode(clip, [(64, 48)] * 3)
+    elif fault == "no video":
+        clip.write_bytes(bytes(range(256)) * 64)
+    sources: list[weakref.ref[FileSource]] = []
+
+    def opened() -> FileSource:
+        source = FileSource(str(clip), FileSource.Options(), SystemClock())
+        sources.append(weakref.ref(source))
+        if len(sources) == 4:
+            rig.capture.stop()
+        return source
+
+    rig = Rig([], replace(OPTIONS, loop=True))
+    rig.capture._open_source = opened
+    gc.disable()
+    try:
+        rig.run()
+        assert [ref() for ref in sources[:3]] == [None] * 3
+    finally:
+        gc.enable()

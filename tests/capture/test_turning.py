@@ -8,7 +8,7 @@ import pytest
 
 from streamvision.capture.stream import HANDOVER_S, Target
 from streamvision.channel import Channel, Overflow
-from streamvision.errors import TimedOut
+from streamvision.errors import EndOfStream, TimedOut
 from streamvision.types import Frame, InputSpec, StreamState
 from tests.capture.test_stream import OPTIONS, Rig, drained, file_of
 from tests.fakes import ScriptedSource, source_pictures
@@ -90,6 +90,34 @@ def test_a_target_that_comes_too_late_is_closed() -> None:
     assert late.finished
 
 
+def test_a_turn_that_the_end_of_a_file_forestalls_is_made_when_the_last_picture_is_through() -> None:
+    rig, late, analysed_at_turn = Rig([]), other_channel(), []
+    pictures = source_pictures(3)
+
+    def ask():
+        rig.capture.retarget(Target(SMALL, late, lambda: analysed_at_turn.append(rig.stats.analysed)))
+        raise EndOfStream("over")
+
+    def analyse(seconds: float) -> bool:
+        rig.stats.analysed += rig.channel.take_nowait() is not None
+        rig.clock.advance(seconds)
+        return False
+
+    rig.capture._sleep = analyse
+    rig._left = iter([file_of([*pictures, ask])])
+    rig.run()
+    assert analysed_at_turn == [3]
+    assert late.finished
+
+
+def test_a_turn_that_is_asked_of_a_capture_that_has_ended_is_made_at_once() -> None:
+    rig, late, turns = Rig([file_of(source_pictures(3))]), other_channel(), []
+    rig.run()
+    rig.capture.retarget(Target(SMALL, late, lambda: turns.append("late")))
+    assert turns == ["late"]
+    assert late.finished
+
+
 def test_a_camera_that_is_away_turns_while_it_waits() -> None:
     rig, second = Rig([]), other_channel()
     target = Target(SMALL, second, lambda: None)
@@ -115,6 +143,22 @@ def test_a_capture_goes_on_where_another_has_ended() -> None:
     assert after[0].info.epoch == before[-1].info.epoch + 1
 
 
+def test_a_picture_that_comes_late_to_an_ended_capture_does_not_move_the_next_ones_time() -> None:
+    """The first is left behind in its call; what it brings back is stamped before it sees that it has to end."""
+
+    def media(late: bool) -> list[float]:
+        first = Rig([ScriptedSource(source_pictures(10))])
+        first.run()
+        second = Rig([ScriptedSource(source_pictures(10, clock=first.clock))], clock=first.clock)
+        second.capture.continue_from(first.capture)
+        if late:
+            first.capture._timeline.stamp(90.0, 100.0)
+            first.capture._timeline.stamp(95.0, 190.0)
+        return [frame.info.media_s for frame in second.run()]
+
+    assert media(late=True) == media(late=False)
+
+
 def test_media_time_goes_on_when_a_file_becomes_a_camera() -> None:
     first = Rig([file_of(source_pictures(10))])
     before = first.run()
@@ -137,5 +181,5 @@ def test_a_capture_that_is_disowned_writes_into_nobodys_books() -> None:
     rig._left = iter([file_of([*pictures[:2], disown])])
     rig.run()
     assert rig.stats.decoded == 2
-    assert rig.states == ["connecting", "live"]
-    assert rig.stats.state is StreamState.LIVE
+    assert rig.states == ["connecting", "live", "stopped"]
+    assert rig.stats.state is StreamState.STOPPED

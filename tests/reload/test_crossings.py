@@ -1,0 +1,175 @@
+"""Changes that come while something still waits: a camera that is being opened, a picture in an engine, a full disk."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import structlog
+
+from streamvision.capture.file import FileSource
+from streamvision.errors import ConnectError
+from streamvision.pipeline import Pipeline
+from tests.engine.fake_backends import FakeBackend, workshop
+from tests.harness import assert_balanced, read_events, running, wait_until
+from tests.reload.scene import STREAMS, WAIT_S, Recorder, change, more, stream, toy, unbroken
+from tests.sinks.samples import event
+from tests.sinks.test_store import fill_disk, free_disk
+
+
+class Slow:
+    """Lets opening the file ``slow.mp4`` hang, until it is let go, after some attempts that fail."""
+
+    def __init__(self, folder: Path, film: Path, fails: int = 0) -> None:
+        self.path = folder / "slow.mp4"
+        self.path.write_bytes(film.read_bytes())
+        self.entered, self.let_go, self.left = threading.Event(), threading.Event(), fails
+
+    def open(self, real: Callable[[FileSource], None], source: FileSource) -> None:
+        if "slow" in str(source.path):
+            if self.left:
+                self.left -= 1
+                raise ConnectError("nobody is there")
+            self.entered.set()
+            assert self.let_go.wait(WAIT_S)
+        real(source)
+
+
+@contextmanager
+def slowly(monkeypatch: pytest.MonkeyPatch, folder: Path, film: Path, fails: int = 0) -> Iterator[Slow]:
+    slow, real = Slow(folder, film, fails), FileSource.open
+    monkeypatch.setattr(FileSource, "open", lambda source: slow.open(real, source))
+    monkeypatch.setattr("streamvision.pipeline.running.CAPTURE_END_S", 0.5)
+    try:
+        yield slow
+    finally:
+        slow.let_go.set()
+
+
+@pytest.mark.parametrize("hops", ["BA", "BAB", "BCA", "BABCBA"])
+def test_models_come_and_go_back_while_a_camera_is_being_opened(
+    hops: str, street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    cpu, recorder = FakeBackend("cpu"), Recorder()
+    labels = {"A": ["cat", "dog"], "B": ["fox", "hen"], "C": ["cat", "dog"]}
+    manifests = {name: toy(tmp_path, name, labels=labels[name]) for name in "ABC"}
+    models = "models: {" + ", ".join(f"{name}: {{manifest: {path}}}" for name, path in manifests.items()) + "}\n"
+
+    def config(model: str, slow: Slow) -> str:
+        kept = "".join(stream(f"keep{name}", street, f"model: {name}, fps: 2") for name in "ABC")
+        return models + "streams:\n" + stream("a", slow.path, f"model: {model}") + kept
+
+    with (
+        slowly(monkeypatch, tmp_path, street) as slow,
+        running(config("A", slow), tmp_path, workshop=workshop(tmp_path, cpu), viewer=recorder) as pipeline,
+    ):
+        assert slow.entered.wait(WAIT_S)
+        monkeypatch.setattr("streamvision.pipeline.changeover.SETTLE_S", 0.1)
+        capture = pipeline._stages.rows["a"].capture
+        for hop in hops:
+            change(pipeline, config(hop, slow), tmp_path)
+            row = pipeline._stages.rows["a"]
+            assert (row.lane.name, row.capture) == (hop, capture)
+        slow.let_go.set()
+        more(pipeline, "a", by=3)
+        lane = pipeline._stages.lanes[hops[-1]]
+        assert lane.batcher.open_channel("a") is row.inlet
+        assert tuple(row.analyser._labels) == tuple(lane.engine.labels)
+        more(pipeline, "a", "keepA", "keepB", "keepC", by=1)
+    assert unbroken(recorder.numbers("a"))
+    assert_balanced(pipeline.metrics.stream("a"))
+
+
+@pytest.mark.parametrize("back", [False, True])
+def test_a_stream_is_taken_away_while_a_picture_of_it_is_in_an_engine(
+    back: bool, street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Its books close with it; what comes back later is nobody's, also not that of another stream of that name."""
+    monkeypatch.setattr("streamvision.pipeline.running.SETTLE_S", 0.3)
+    cpu, recorder = FakeBackend("cpu"), Recorder()
+    models = f"models: {{m: {{manifest: motion}}, one: {{manifest: {toy(tmp_path, 'one')}}}}}\nstreams:\n"
+    kept, gone = stream("keep", street, "model: m"), stream("a", street, "model: one")
+    with (
+        structlog.testing.capture_logs() as logs,
+        running(models + kept + gone, tmp_path, workshop=workshop(tmp_path, cpu), viewer=recorder) as pipeline,
+    ):
+        more(pipeline, "a", "keep", by=10)
+        (network,) = cpu.opened
+        cpu.hold = True
+        wait_until(lambda: bool(network.held), WAIT_S, pipeline)
+        change(pipeline, models + kept, tmp_path)
+        assert set(pipeline.metrics.streams) == {"keep"} == set(pipeline._stages.analysers)
+        cpu.hold = False
+        recorder.seen.pop("a")
+        if back:
+            change(pipeline, models + kept + gone, tmp_path)
+        for future in network.held:
+            future.set_result(network.outputs(1))
+        more(pipeline, "keep", *("a" if back else ""))
+        wait_until(network.closed.is_set, WAIT_S, pipeline)
+        more(pipeline, "keep", *("a" if back else ""))
+        assert ("a" in pipeline.metrics.streams) == back
+    books = [line for line in logs if line["event"] == "books" and line["stream"] == "a"]
+    assert len(books) == 1 + back
+    assert books[0]["in_flight"] == 0
+    assert books[0]["causes"]["engine/removed"] >= 1
+    if back:
+        assert recorder.numbers("a")[0] == 0
+        assert unbroken(recorder.numbers("a"))
+        assert_balanced(pipeline.metrics.stream("a"))
+        assert books[1]["causes"].keys() <= {"capture/shutdown"}
+
+
+@pytest.mark.parametrize("end", ["changed", "removed", "shutdown"])
+def test_an_outage_ends_also_where_its_camera_is_left_while_it_is_being_opened(
+    end: str, street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    with slowly(monkeypatch, tmp_path, street, fails=1) as slow:
+        kept = STREAMS + stream("keep", street)
+        with running(kept + stream("a", slow.path), tmp_path) as pipeline:
+            assert slow.entered.wait(WAIT_S)
+            assert pipeline.metrics.stream("a").events["outage", "streamvision.outage.start"] == 1
+            left = pipeline._stages.rows["a"].capture
+            if end == "changed":
+                change(pipeline, kept + stream("a", street), tmp_path)
+                more(pipeline, "a")
+            elif end == "removed":
+                change(pipeline, kept, tmp_path)
+            if end != "shutdown":
+                assert pipeline._wiring.abandoned._in_time["a"] == 1
+                slow.let_go.set()
+                wait_until(lambda: left.finished, WAIT_S, pipeline)
+                wait_until(lambda: pipeline._wiring.abandoned._in_time["a"] == 0, WAIT_S, pipeline)
+                more(pipeline, "keep")
+        outages = [one["data"] for one in read_events(pipeline.settings.state_dir) if "outage" in one["type"]]
+    assert Counter(outage["phase"] for outage in outages) == {"start": 1, "end": 1}
+    assert len({outage["event"] for outage in outages}) == 1
+    assert outages[-1]["reason"] == "stopped"
+
+
+def test_a_stream_gets_its_first_track_while_the_disk_is_full(street: Path, tmp_path: Path):
+    zone = "zones: {all: [[0, 0], [1, 0], [1, 1], [0, 1]]}, rules: [{name: r, type: zone, zone: all}]"
+    first = STREAMS + stream("keep", street)
+    with running(first, tmp_path) as pipeline:
+        more(pipeline, "keep", by=2)
+        pipeline.store.flush()
+        fill_disk(pipeline.store)
+        refuse(pipeline)
+        change(pipeline, first + stream("a", street, zone), tmp_path)
+        wait_until(lambda: sum(pipeline.metrics.stream("a").events.values()) > 0, WAIT_S, pipeline)
+        assert pipeline.store.failing
+        free_disk(pipeline.store)
+        wait_until(lambda: not pipeline.store.failing, WAIT_S, pipeline)
+    starts = [one for one in read_events(pipeline.settings.state_dir) if one["type"] == "streamvision.zone.start"]
+    assert starts
+    assert min(one["data"]["track"]["id"] for one in starts) >= 1
+
+
+def refuse(pipeline: Pipeline) -> None:
+    """Leave so many events that the full disk is noticed."""
+    pipeline.store.append([event(number) for number in range(1000)])
+    wait_until(lambda: pipeline.store.failing is not None, WAIT_S, pipeline)
