@@ -189,7 +189,7 @@ class Batcher:
 
     def _promised_until_s(self, until_s: float) -> float:
         """Return when the last frame that is to be expected until then is given up; minus infinity if there is none."""
-        dues = [row.due_s() for row in self._rows.values() if not len(row.channel) and not row.channel.closed]
+        dues = [row.due_s() for row in self._rows if not len(row.channel) and not row.channel.closed]
         return max((due_s + self._policy.max_wait_s for due_s in dues if due_s <= until_s), default=float("-inf"))
 
     def _take(self) -> Batch | None:
