@@ -94,6 +94,8 @@ class Plan:
     asides: bool
     """Whether what explains events and what collects pictures has to be made anew."""
     secrets: frozenset[str] = field(repr=False)
+    elsewhere: frozenset[str] = frozenset()
+    """The streams of other shards, which are nothing that changes here."""
 
     def __bool__(self) -> bool:
         return bool(self.models or self.streams or self.sinks or self.sections or self.details or self.asides)
@@ -108,7 +110,7 @@ class Plan:
                 **self.sections,
             }
         )
-        settings._secrets = self.secrets
+        settings._secrets, settings._elsewhere = self.secrets, self.elsewhere
         return settings
 
     def as_json(self) -> dict[str, Any]:
@@ -154,7 +156,7 @@ def plan(old: Settings, new: Settings, renewed: Set[str] = frozenset()) -> Plan:
     waiting = tuple(key for key in _waiting(old, new) if key.partition(".")[0] not in sections)
     secrets = new._secrets if not waiting else new._secrets | old._secrets
     asides = _asides(old, frozenset()) != _asides(new, frozenset(models.changed))
-    return Plan(models, streams, sinks, sections, waiting, details, asides, secrets)
+    return Plan(models, streams, sinks, sections, waiting, details, asides, secrets, new.elsewhere)
 
 
 def stream_change(old: StreamSettings, new: StreamSettings, models: Set[str]) -> StreamChange | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -217,8 +217,21 @@ class RuleInfo:
     lasting: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Ongoing:
+    """A happening that has begun in this run of the daemon and has not ended; ``event`` is its own id."""
+
+    stream: str
+    rule: str
+    event: str
+
+
 def _no_streams() -> Mapping[str, Sequence[RuleInfo]]:
     return {}
+
+
+def _nothing() -> Collection[Any]:
+    return ()
 
 
 def _no_sign() -> None:
@@ -229,9 +242,10 @@ def _no_sign() -> None:
 class SinkContext:
     """What a sink is told besides its options; ``state_dir`` is where its relative paths lie.
 
-    ``streams`` tells the streams that are configured at this moment, with their rules. A sink whose `deliver` makes
-    several slow steps calls ``beat`` between them, so that it does not count as hung. Events up to position ``born``
-    were stored by earlier runs of the daemon.
+    ``streams`` tells the streams that are configured, and chosen for this sink, at this moment, with their rules;
+    ``elsewhere`` the ids of those that another process watches. A sink whose `deliver` makes several slow steps calls
+    ``beat`` between them, so that it does not count as hung. Events up to position ``born`` were stored by earlier runs
+    of the daemon. ``ongoing`` tells what has begun and not ended, outages too: also what the sink was not there for.
     """
 
     name: str
@@ -239,6 +253,8 @@ class SinkContext:
     streams: Callable[[], Mapping[str, Sequence[RuleInfo]]] = _no_streams
     beat: Callable[[], None] = _no_sign
     born: int = 0
+    elsewhere: Callable[[], Collection[str]] = _nothing
+    ongoing: Callable[[], Collection[Ongoing]] = _nothing
 
 
 class Sink(Protocol):
@@ -246,7 +262,9 @@ class Sink(Protocol):
 
     A class that needs a library beyond the core names it in ``requires: ClassVar[tuple[str, ...]]`` and imports it
     only when it is built, so that its options are known, and checked, on every machine. One that wants to be connected
-    before there is an event has a method ``open()``, which is called in its thread before the first delivery.
+    before there is an event has a method ``open()``, which is called in its thread before the first delivery. One that
+    also tells how things are has a method ``follow(events, wanted)``, which is called instead of `deliver` with every
+    event, in order: it delivers those for which ``wanted`` is true. `deliver` is left for dead letters then.
     """
 
     def deliver(self, events: Sequence[StoredEvent]) -> None:

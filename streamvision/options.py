@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 from pydantic import BaseModel
 
 from streamvision import plugins
 from streamvision.attributes import SecondOptions
-from streamvision.config import SecondSettings, Settings, StreamSettings
+from streamvision.config import SecondSettings, Settings, SinkSettings, StreamSettings
 from streamvision.engine.manifest import Manifest
-from streamvision.interfaces import RuleInfo, SinkContext
+from streamvision.interfaces import Ongoing, RuleInfo, SinkContext
 
 
 def look(second: SecondSettings) -> SecondOptions:
@@ -40,9 +40,16 @@ def wants_gate(stream: StreamSettings, manifest: Manifest, *, live: bool) -> boo
 
 
 def sink_context(
-    name: str, settings: Callable[[], Settings], beat: Callable[[str], None], born: int = 0
+    sink: SinkSettings,
+    settings: Callable[[], Settings],
+    beat: Callable[[str], None],
+    born: int = 0,
+    ongoing: Callable[[], Collection[Ongoing]] = tuple,
 ) -> SinkContext:
     """Return what a sink is told; it asks for the streams anew, since a reload may change them."""
+
+    def chosen(stream: str) -> bool:
+        return not sink.streams or stream in sink.streams
 
     known: tuple[Settings, dict[str, tuple[RuleInfo, ...]]] | None = None
 
@@ -50,10 +57,15 @@ def sink_context(
         nonlocal known
         now = settings()
         if known is None or known[0] is not now:  # settings are never changed, only replaced
-            known = now, {stream.id: rules_of(stream) for stream in now.streams}
+            known = now, {stream.id: rules_of(stream) for stream in now.streams if chosen(stream.id)}
         return known[1]
 
-    return SinkContext(name, settings().state_dir, streams, partial(beat, f"sink.{name}"), born)
+    def elsewhere() -> frozenset[str]:
+        return frozenset(filter(chosen, settings().elsewhere))
+
+    return SinkContext(
+        sink.name, settings().state_dir, streams, partial(beat, f"sink.{sink.name}"), born, elsewhere, ongoing
+    )
 
 
 def rules_of(stream: StreamSettings) -> tuple[RuleInfo, ...]:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from streamvision.changes import Difference, Plan, plan
-from streamvision.config import Settings, load_settings
+from streamvision.config import Settings, Shard, load_settings
 from tests.scale import scaled
 
 SQUARE = [[0, 0], [1, 0], [1, 1], [0, 1]]
@@ -174,6 +174,14 @@ def test_a_renewed_manifest_is_another_model(tmp_path: Path):
     found = plan(old, old, frozenset({"n"}))
     assert set(found.models.changed) == {"n"}
     assert set(found.details) == {"b"}
+
+
+def test_streams_of_other_shards_come_and_go_with_the_rest(tmp_path: Path):
+    parts = [
+        Shard(1, 2).of(load({"streams": [{"id": f"s{n}", "url": "demo:street"} for n in range(count)]}, tmp_path))
+        for count in (20, 40)
+    ]
+    assert plan(*parts).apply(parts[0]).elsewhere == parts[1].elsewhere > parts[0].elsewhere
 
 
 def test_no_secret_is_told(tmp_path: Path):

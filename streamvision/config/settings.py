@@ -355,6 +355,7 @@ class Settings(Strict):
     collect: CollectSettings | None = None
     _secrets: frozenset[str] = PrivateAttr(default=frozenset())
     _first_track_id: int = PrivateAttr(default=0)
+    _elsewhere: frozenset[str] = PrivateAttr(default=frozenset())
 
     def __repr__(self) -> str:
         return redact_values(super().__repr__(), self._secrets)
@@ -371,6 +372,11 @@ class Settings(Strict):
     def first_track_id(self) -> int:
         """What is added to every track id, so that ids of several processes on one configuration never meet."""
         return self._first_track_id
+
+    @property
+    def elsewhere(self) -> frozenset[str]:
+        """The ids of the streams that the file has and other processes watch."""
+        return self._elsewhere
 
     def stream(self, stream_id: str) -> StreamSettings:
         """Return a stream by its id; raises `KeyError`."""

@@ -86,6 +86,7 @@ class Shard:
             }
         )
         part._first_track_id = self.first_track_id
+        part._elsewhere = frozenset(stream.id for stream in settings.streams) - {stream.id for stream in own}
         return part
 
 

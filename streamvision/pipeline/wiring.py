@@ -195,7 +195,9 @@ class Wiring:
 
     def outlet(self, sink: SinkSettings) -> Sink:
         """Return a sink. Raises a `StreamvisionError`."""
-        return outlet_of(sink, sink_context(sink.name, self.settings, self.heartbeats.beat, self.store.born))
+        store = self.store
+        context = sink_context(sink, self.settings, self.heartbeats.beat, store.born, store.happenings.ongoing)
+        return outlet_of(sink, context)
 
     def delivery(self, sink: SinkSettings, outlet: Sink) -> Delivery:
         """Return what brings events to a sink, from its cursor on. Raises `StoreError`."""

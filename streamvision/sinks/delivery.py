@@ -36,6 +36,8 @@ ATTEMPT_AT_END_S = 1.0
 
 Done = Callable[[Sequence[StoredEvent], int], None]
 """Called with events that are settled, and how many of them were delivered."""
+Follow = Callable[[Sequence[StoredEvent], Callable[[StoredEvent], bool]], None]
+"""See `Sink`."""
 
 
 class Outbox(Protocol):
@@ -120,6 +122,7 @@ class Delivery:
         self._clock = clock
         self._beat = beat
         self._wanted = wanted
+        self._follow: Follow | None = getattr(sink, "follow", None)
         self._batch = batch
         self._random_unit = random_unit
         self._cursor = store.register(name, wanted)
@@ -178,14 +181,14 @@ class Delivery:
         try:
             if (opened := getattr(self._sink, "open", None)) is not None:
                 opened()
-            self._follow()
+            self._run()
         except Exception as error:  # a thread's border: the supervisor ends the daemon
             self.crashed = error
             log.error("sink stopped", sink=self._name, error=str(error), exc_info=error)
         finally:
             self._sink.close()
 
-    def _follow(self) -> None:
+    def _run(self) -> None:
         while not self._done():
             self._tell()
             try:
@@ -211,7 +214,7 @@ class Delivery:
         if not found:
             self._stopping.wait(IDLE_S)  # the store is closing or was pruned by hand; do not spin
             return
-        events = self._wanted.of(found)
+        events = found if self._follow is not None else self._wanted.of(found)
         for start in range(0, len(events), self._batch):
             self._deliver(events[start : start + self._batch], self._advance)
         if not events or events[-1] is not found[-1]:
@@ -246,7 +249,7 @@ class Delivery:
     def _deliver(self, events: Sequence[StoredEvent], done: Done) -> None:
         """Deliver in order; bury what is refused for good; call ``done`` with each part that is settled."""
         try:
-            self._sink.deliver(events)
+            delivered = self._offer(events, new=done == self._advance)
         except SinkError as error:
             if not error.permanent:
                 raise
@@ -259,7 +262,15 @@ class Delivery:
             if done == self._advance:
                 self._advance(events, 0)
         else:
-            done(events, len(events))
+            done(events, delivered)
+
+    def _offer(self, events: Sequence[StoredEvent], *, new: bool) -> int:
+        """Let the sink take events; return how many of them it delivers. ``new``: they are no dead letters."""
+        if self._follow is None or not new:
+            self._sink.deliver(events)
+            return len(events)
+        self._follow(events, self._wanted.fits)
+        return sum(map(self._wanted.fits, events))
 
     def _bury(self, event: StoredEvent, error: SinkError) -> None:
         self._store.bury(self._name, event, error.reason, error.what)

@@ -22,6 +22,7 @@ from streamvision.sinks.ages import Ages
 from streamvision.sinks.backlog import MAX_WAITING, Backlog
 from streamvision.sinks.database import EventLog, lock_folder, microseconds, newest_id, open_store
 from streamvision.sinks.desk import ANSWER_S, Desk
+from streamvision.sinks.happenings import Happenings
 from streamvision.sinks.ids import EventIds
 from streamvision.sinks.recent import Recent
 from streamvision.sinks.retention import GivenUp, Retention, crowded_out
@@ -36,7 +37,7 @@ class EventStore:
 
     ``failing`` says why nothing can be written at present (for readiness); ``crashed`` holds the exception that
     ended the writer before its time. ``new_id`` makes ids for events, see `EventIds`; ``born`` is
-    the position up to which earlier runs have stored.
+    the position up to which earlier runs have stored; ``happenings`` knows what goes on.
     """
 
     STAGE = STAGE
@@ -69,6 +70,7 @@ class EventStore:
         self.new_id = EventIds(clock, newest_id(self._connection))
         self.born = self._reader.last_position()
         self._first_id, self._following = ids
+        self.happenings = Happenings()
         self._desk = Desk(path, Backlog(max_waiting, clock), Recent(self.born, clock), metrics)
         stamps = Stamps(host or socket.gethostname(), self.new_id, self._ages)
         self._writer = Writer(
@@ -95,6 +97,7 @@ class EventStore:
         Then it waits; where the disk refuses for `PATIENCE_S` seconds, the oldest events in memory are given up and
         counted. Raises `StoreError` after `close`, also while waiting.
         """
+        self.happenings.note(events)  # before a sink can have them: what it is told here is never behind them
         for start in range(0, len(events), self._desk.backlog.limit):
             self._desk.add(events[start : start + self._desk.backlog.limit])
 

@@ -31,9 +31,13 @@ class Wanted:
             return False
         return not self._types or kind in self._types or kind.startswith(self._prefixes)
 
+    def fits(self, event: StoredEvent) -> bool:
+        """Whether an event is wanted."""
+        return self.everything or self.takes(event.stream, event.type)
+
     def of(self, events: list[StoredEvent]) -> list[StoredEvent]:
         """Return the events that are wanted, in order."""
-        return events if self.everything else [one for one in events if self.takes(one.stream, one.type)]
+        return events if self.everything else [one for one in events if self.fits(one)]
 
 
 EVERYTHING = Wanted()

@@ -87,6 +87,8 @@ def test_shards_divide_the_streams_and_nothing_else(tmp_path: Path):
     assert {part.state_dir for part in parts} == {all_of_it.state_dir / f"shard-{index}" for index in range(1, 6)}
     assert [part.server.listen for part in parts] == [f"127.0.0.1:{port}" for port in range(8080, 8085)]
     assert len({part.first_track_id for part in parts}) == 5
+    assert all(part.elsewhere == set(ids(all_of_it)) - set(ids(part)) for part in parts)
+    assert not all_of_it.elsewhere
     assert all(part.models == all_of_it.models for part in parts)
     assert all(part.sinks == all_of_it.sinks for part in parts)
 

@@ -9,15 +9,17 @@ import pytest
 
 from streamvision import plugins
 from streamvision.clock import SystemClock
-from streamvision.config import load_settings
+from streamvision.config import Shard, SinkSettings, load_settings
 from streamvision.errors import ConfigError, PluginError
 from streamvision.interfaces import RuleInfo
 from streamvision.metrics import SinkStats
 from streamvision.options import sink_context
 from streamvision.sinks.delivery import Delivery
+from streamvision.sinks.stdout import StdoutOptions
 from streamvision.sinks.store import EventStore
 from tests.sinks.samples import ScriptedSink
 
+SINK = SinkSettings(name="out", type="stdout", options=StdoutOptions())
 CONFIG = """
 streams:
   - id: gate
@@ -34,7 +36,7 @@ def test_a_sink_is_told_the_streams_with_their_rules_and_can_give_signs_of_life(
     path.write_text(CONFIG)
     given = [load_settings(path)]
     beats: list[str] = []
-    context = sink_context("out", lambda: given[0], beats.append)
+    context = sink_context(SINK, lambda: given[0], beats.append)
     rules = (RuleInfo("intruder", "zone"), RuleInfo("fence", "line", lasting=False))
     assert context.streams() == {"gate": rules, "porch": ()}
     path.write_text("streams: [{id: yard, url: 'demo:street'}]")
@@ -42,6 +44,28 @@ def test_a_sink_is_told_the_streams_with_their_rules_and_can_give_signs_of_life(
     assert context.streams() == {"yard": ()}
     context.beat()
     assert beats == ["sink.out"]
+
+
+def test_only_streams_that_are_chosen_are_told(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(CONFIG)
+    context = sink_context(SINK.model_copy(update={"streams": ("porch",)}), lambda: load_settings(path), str)
+    assert set(context.streams()) == {"porch"}
+
+
+def test_a_shard_tells_which_streams_are_watched_elsewhere(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text("streams: [" + ", ".join(f"{{id: cam-{number}, url: 'demo:street'}}" for number in range(12)) + "]")
+    whole = load_settings(path)
+    part = Shard(1, 3).of(whole)
+    context = sink_context(SINK, lambda: part, str)
+    everything = {stream.id for stream in whole.streams}
+    assert set(context.streams())
+    assert set(context.elsewhere()) == everything - set(context.streams())
+    elsewhere = sorted(context.elsewhere())[0]
+    chosen = sink_context(SINK.model_copy(update={"streams": (elsewhere,)}), lambda: part, str)
+    assert (set(chosen.streams()), set(chosen.elsewhere())) == (set(), {elsewhere})
+    assert not sink_context(SINK, lambda: whole, str).elsewhere()
 
 
 @pytest.mark.parametrize(("sink", "library"), [("webhook", "httpx"), ("mqtt", "paho")])

@@ -301,3 +301,41 @@ def test_a_dead_letter_that_fails_again_holds_up_nothing(store, tmp_path, retry_
     assert delivery.join(WAIT_S)
     assert sink.taken == list(range(2, 12))
     assert DeadLetters(tmp_path / "events.db").choose()[0].retry, "it is still asked for"
+
+
+class Following(ScriptedSink):
+    """Sees everything and takes what is chosen for it."""
+
+    def __init__(self, script=()) -> None:
+        super().__init__(script)
+        self.seen: list[int] = []
+
+    def follow(self, events, wanted) -> None:
+        self.seen += [number_of(one.json) for one in events]
+        self.deliver([one for one in events if wanted(one)])
+
+
+def test_a_sink_that_follows_sees_everything_and_only_its_share_counts_as_delivered(store):
+    sink = Following()
+    delivery, stats = deliver(store, sink, wanted=Wanted(types=["zone"]))
+    store.append([event(1), event(2, kind="line"), event(3), event(4, kind="line")])
+    store.flush()
+    run_dry(delivery)
+    assert (sink.seen, sink.taken) == ([1, 2, 3, 4], [1, 3])
+    assert (stats.delivered, stats.pending) == (2, 0)
+    assert store.register("log") == 4
+
+
+def test_a_sink_that_follows_is_not_shown_its_dead_letters_again(store, tmp_path):
+    sink = Following([SinkError("too large", reason="refused", permanent=True)])
+    delivery, stats = deliver(store, sink, wanted=Wanted(types=["zone"]))
+    append(store, 1)
+    delivery.start()
+    wait_until(lambda: stats.dead_letters == 1, WAIT_S)
+    store.flush()
+    letters = DeadLetters(tmp_path / "events.db")
+    assert letters.retry("log") == 1
+    wait_until(lambda: sink.taken == [1], WAIT_S)
+    delivery.stop(WAIT_S)
+    assert delivery.join(WAIT_S)
+    assert sink.seen == [1]

@@ -9,8 +9,9 @@ import hashlib
 import json
 import re
 import socket
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from streamvision.errors import SinkError
 from streamvision.interfaces import SinkContext, StoredEvent
@@ -34,18 +35,13 @@ class MqttSink:
     requires: ClassVar[tuple[str, ...]] = ("paho",)
 
     def __init__(self, options: MqttOptions, context: SinkContext) -> None:
-        """Nothing runs before `open`; events of earlier runs switch no state on."""
+        """Nothing runs before `open`; events of earlier runs change no state."""
         self._options = options
         self._context = context
         self._client_id = options.client_id or _client_id(context)
         self._topics = Topics(options.prefix, self._client_id, options.topic)
-        self._board = Board(
-            self._topics,
-            context.streams if options.state else dict,
-            context.state_dir / f"mqtt-{context.name}.json",
-            context.born,
-            options.home_assistant_prefix if options.home_assistant else None,
-        )
+        known = context if options.state else replace(context, streams=dict, elsewhere=tuple)
+        self._board = Board(self._topics, known, options.home_assistant_prefix if options.home_assistant else None)
         self._confirmed = Confirmed()
         self._link: Link | None = None
 
@@ -60,16 +56,29 @@ class MqttSink:
             )  # fmt: skip
 
     def deliver(self, events: Sequence[StoredEvent]) -> None:
-        """Publish what the broker has not confirmed yet.
+        """Publish what the broker has not confirmed yet. How things are stays as it is: dead letters are old.
 
         Raises `SinkError`; ``permanent`` for an event that is too large, or whose topic the broker refuses.
         """
+        self._publish(self._message(stored, json.loads(stored.json)) for stored in self._confirmed.missing(events))
+
+    def follow(self, events: Sequence[StoredEvent], wanted: Callable[[StoredEvent], bool]) -> None:
+        """Publish those that are wanted and that the broker has not confirmed yet, and what all of them change.
+
+        Raises `SinkError` as `deliver` does.
+        """
+        if not self._options.state:
+            events = list(filter(wanted, events))
+        if events:
+            self._publish(self._messages(self._confirmed.missing(events), wanted))
+
+    def _publish(self, messages: Iterable[Message]) -> None:
         self.open()
         assert self._link is not None
         wire = self._link.wire()
         try:
             with self._link.turn:
-                wire.publish(self._messages(self._confirmed.missing(events)), self._took)
+                wire.publish(messages, self._took)
         except SinkError as error:
             if not error.permanent:
                 wire.cut()  # what is in flight on it must not arrive behind its own repetition
@@ -86,18 +95,23 @@ class MqttSink:
             self._confirmed.add(message.event_id)
         self._context.beat()
 
-    def _messages(self, events: Sequence[StoredEvent]) -> Iterator[Message]:
-        """Yield each event, and the retained topics that it changes."""
+    def _messages(self, events: Sequence[StoredEvent], wanted: Callable[[StoredEvent], bool]) -> Iterator[Message]:
+        """Yield each event that is wanted, and the retained topics that each one changes."""
         from streamvision.sinks.mqtt.link import retained
-        from streamvision.sinks.mqtt.wire import Message
 
         for stored in events:
             event = json.loads(stored.json)
-            yield Message(
-                self._topics.event(event), stored.json.encode(), self._options.retain,
-                stored.id, stored.type, str(event["data"]["event"]),
-            )  # fmt: skip
-            yield from retained(self._board.apply(stored, event))
+            if published := wanted(stored):
+                yield self._message(stored, event)
+            yield from retained(self._board.apply(stored, event, published=published))
+
+    def _message(self, stored: StoredEvent, event: Mapping[str, Any]) -> Message:
+        from streamvision.sinks.mqtt.wire import Message
+
+        return Message(
+            self._topics.event(event), stored.json.encode(), self._options.retain,
+            stored.id, stored.type, str(event["data"]["event"]),
+        )  # fmt: skip
 
 
 def _client_id(context: SinkContext) -> str:

@@ -1,22 +1,22 @@
 """What lies retained at the broker: who is there, what goes on, what happened last, and how it is announced.
 
-All of it is rebuilt from the configuration and the events, so that a broker that has forgotten everything is told
-again. The topics that were ever filled are remembered in a file, so that those which nobody needs any more are emptied,
-also after a restart.
+All of it is rebuilt from the configuration, from what goes on and from the events, so that a broker that has forgotten
+everything is told again. The topics that were ever filled are remembered in a file, so that those which nobody needs
+any more are emptied, also after a restart.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import structlog
 
 from streamvision.files import write_whole
-from streamvision.interfaces import RuleInfo, StoredEvent
-from streamvision.sinks.mqtt.discovery import announcements
+from streamvision.interfaces import RuleInfo, SinkContext, StoredEvent
+from streamvision.sinks.mqtt.discovery import announcements, beginnings
 from streamvision.sinks.mqtt.topics import Topics
 
 log = structlog.get_logger()
@@ -24,7 +24,6 @@ log = structlog.get_logger()
 ONLINE, OFFLINE, ON, OFF = "online", "offline", "ON", "OFF"
 _OUTAGE = "outage"
 
-Streams = Mapping[str, Sequence[RuleInfo]]
 Retained = dict[str, str]
 """Topic -> text; an empty text removes the topic."""
 
@@ -33,64 +32,64 @@ class Board:
     """The retained topics of one daemon; used under one lock.
 
     Happenings do not survive a restart of the daemon. Events up to position ``born``, where this run began, are
-    therefore history: they do not switch anything on.
+    therefore history: they change no state.
     """
 
-    def __init__(
-        self, topics: Topics, streams: Callable[[], Streams], file: Path, born: int, discovery: str | None
-    ) -> None:
-        """``discovery`` is Home Assistant's prefix; None announces nothing. ``file`` remembers the topics."""
+    def __init__(self, topics: Topics, context: SinkContext, discovery: str | None) -> None:
+        """``discovery`` is Home Assistant's prefix; None announces nothing."""
         self._topics = topics
-        self._streams = streams
-        self._file = file
-        self._born = born
+        self._context = context
+        self._file = context.state_dir / f"mqtt-{context.name}.json"
         self._discovery = discovery
         self._seen_position = 0
-        self._known: Streams = {}
+        self._streams: Mapping[str, Sequence[RuleInfo]] = {}
+        self._elsewhere: Collection[str] = ()
         self._going_on: dict[tuple[str, str], set[str]] = {}
         self._away: set[str] = set()
         self._last: dict[str, str] = {}
         self._shown: Retained = {}
-        self._filled = _read(file)
+        self._filled: set[str] = set()
 
     def all(self) -> Retained:
-        """Return everything, for a broker that may know nothing; what is there and not wanted is emptied."""
+        """Return everything, for a broker that may know nothing; what is there and not wanted is emptied.
+
+        What goes on is asked for anew: this board may be younger than it, and the end of something may have been given
+        up while the broker was away. The events that still wait then tell their part of it once more, in order, and
+        leave it as it is.
+        """
+        self._filled |= _read(self._file)  # here, since the sink before this one may have filled more until it ended
+        self._take_stock()
         self._shown = self._wanted()
         self._remember()
-        return dict.fromkeys(self._filled - self._shown.keys(), "") | self._shown
+        return self._stale() | self._shown
 
     def news(self) -> Retained:
         """Return what a change of the configuration amounts to, for a broker that knows the rest."""
-        if self._streams() == self._known:
+        if (self._context.streams(), self._context.elsewhere()) == (self._streams, self._elsewhere):
             return {}
-        wanted = self._wanted()
-        gone = dict.fromkeys(self._shown.keys() - wanted.keys(), "")
-        fresh = {topic: text for topic, text in wanted.items() if self._shown.get(topic) != text}
-        if gone or fresh:
-            self._shown = wanted
-            self._remember()
-        return gone | fresh
+        before, self._shown = self._shown, self._wanted()
+        self._remember()
+        return self._stale() | {topic: text for topic, text in self._shown.items() if before.get(topic) != text}
 
     def emptied(self) -> None:
         """Forget the topics that were emptied: the broker has confirmed it."""
-        if self._filled - self._shown.keys():
-            self._filled = set(self._shown)
+        if stale := self._stale():
+            self._filled -= stale.keys()
             self._write()
 
-    def apply(self, stored: StoredEvent, event: Mapping[str, Any]) -> Retained:
+    def apply(self, stored: StoredEvent, event: Mapping[str, Any], *, published: bool) -> Retained:
         """Take an event; return which topics it changes. One that was taken before changes nothing."""
         if stored.position <= self._seen_position:
             return {}
         self._seen_position = stored.position
         data = event["data"]
         stream, rule = str(data["stream"]), str(data["rule"])
-        self._last[stream] = stored.json
-        changes = {self._topics.last(stream): stored.json}
-        if rule == _OUTAGE:
-            changes |= self._outage(stored, stream, data)
-        else:
-            changes |= self._happening(stored, stream, rule, data)
-        if stream not in self._known:  # gone, or so new that it is not announced yet
+        changes: Retained = {}
+        if published:
+            self._last[stream] = changes[self._topics.last(stream)] = stored.json
+        if stored.position > self._context.born:
+            changes |= self._outage(stream, data) if rule == _OUTAGE else self._happening(stream, rule, data)
+        if stream not in self._streams:  # gone, or so new that it is not announced yet
             return {}
         changes = {topic: text for topic, text in changes.items() if self._shown.get(topic) != text}
         self._shown |= changes
@@ -98,27 +97,32 @@ class Board:
             self._remember()
         return changes
 
-    def _outage(self, stored: StoredEvent, stream: str, data: Mapping[str, Any]) -> Retained:
-        begins = data["phase"] == "start" and self._is_ours(stored)
+    def _take_stock(self) -> None:
+        self._away, self._going_on = set(), {}
+        for one in self._context.ongoing():
+            if one.rule == _OUTAGE:
+                self._away.add(one.stream)
+            else:
+                self._going_on.setdefault((one.stream, one.rule), set()).add(one.event)
+
+    def _outage(self, stream: str, data: Mapping[str, Any]) -> Retained:
+        begins = data["phase"] == "start"
         (self._away.add if begins else self._away.discard)(stream)
         return {self._topics.available(stream): OFFLINE if begins else ONLINE}
 
-    def _happening(self, stored: StoredEvent, stream: str, rule: str, data: Mapping[str, Any]) -> Retained:
+    def _happening(self, stream: str, rule: str, data: Mapping[str, Any]) -> Retained:
         going_on = self._going_on.setdefault((stream, rule), set())
         if data["phase"] == "end":
             going_on.discard(data["event"])
-        elif data["phase"] in ("start", "update") and self._is_ours(stored):
+        elif data["phase"] in ("start", "update"):
             going_on.add(data["event"])
         topic = self._topics.state(stream, rule)
         # Rules of instants have no such topic, nor have rules that are gone.
         return {topic: ON if going_on else OFF} if topic in self._shown else {}
 
-    def _is_ours(self, stored: StoredEvent) -> bool:
-        return stored.position > self._born
-
     def _wanted(self) -> Retained:
-        self._known = streams = self._streams()
-        wanted = {self._topics.daemon: ONLINE}
+        self._streams, self._elsewhere = streams, _ = self._context.streams(), self._context.elsewhere()
+        wanted: Retained = {}
         for stream, rules in streams.items():
             wanted[self._topics.available(stream)] = OFFLINE if stream in self._away else ONLINE
             for rule in rules:
@@ -129,7 +133,23 @@ class Board:
                 wanted[self._topics.last(stream)] = self._last[stream]
         if self._discovery is not None:
             wanted |= announcements(self._discovery, self._topics, streams)
-        return wanted
+        return wanted | {self._topics.daemon: ONLINE}  # last: then all before it holds
+
+    def _stale(self) -> Retained:
+        """Return what empties the topics that were filled from here and that nobody needs any more.
+
+        Not shown from here, and needed, are the last event before this run, and all that another process shows.
+        """
+        gone = self._filled - self._shown.keys() - {self._topics.last(stream) for stream in self._streams}
+        others = self._others() if gone else ()
+        return {topic: "" for topic in gone if not topic.startswith(others)}
+
+    def _others(self) -> tuple[str, ...]:
+        """Return how the topics of other processes' streams begin."""
+        found = [self._topics.of(stream) for stream in self._elsewhere]
+        if self._discovery is not None:
+            found += [one for name in self._elsewhere for one in beginnings(self._discovery, self._topics, name)]
+        return tuple(found)
 
     def _remember(self) -> None:
         if not self._filled.issuperset(self._shown):

@@ -17,6 +17,7 @@ from streamvision.interfaces import RuleInfo
 from streamvision.sinks.mqtt.topics import Topics
 
 Config = dict[str, Any]
+_KINDS = ("binary_sensor", "sensor", "event")
 
 
 def announcements(prefix: str, topics: Topics, streams: Mapping[str, Sequence[RuleInfo]]) -> dict[str, str]:
@@ -28,8 +29,13 @@ def announcements(prefix: str, topics: Topics, streams: Mapping[str, Sequence[Ru
     }
 
 
+def beginnings(prefix: str, topics: Topics, stream: str) -> tuple[str, ...]:
+    """Return how all configuration topics of a stream begin."""
+    return tuple(f"{prefix}/{kind}/{_node(topics, stream)}/" for kind in _KINDS)
+
+
 def _of_stream(prefix: str, topics: Topics, stream: str, rules: Sequence[RuleInfo]) -> dict[str, Config]:
-    node = _plain(f"{topics.prefix}_{stream}")
+    node = _node(topics, stream)
     daemon, camera = {"topic": topics.daemon}, {"topic": topics.available(stream)}
     device = {
         "identifiers": [node], "name": stream, "manufacturer": "streamvision", "model": "video analytics",
@@ -50,6 +56,10 @@ def _of_stream(prefix: str, topics: Topics, stream: str, rules: Sequence[RuleInf
         kind, own = ("binary_sensor", _lasting) if rule.lasting else ("event", _instant)
         entities |= entity(kind, f"rule_{rule.name}", own(topics, stream, rule), rule.name, daemon, camera)
     return entities
+
+
+def _node(topics: Topics, stream: str) -> str:
+    return _plain(f"{topics.prefix}_{stream}")
 
 
 def _camera(topics: Topics, stream: str) -> Config:

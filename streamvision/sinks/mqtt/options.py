@@ -57,7 +57,11 @@ class MqttOptions(Strict):
     retain: bool = False
     """Whether the broker keeps the last event of every topic."""
     state: bool = True
-    """Keep retained topics: streams' availability and last event, and ON or OFF for every rule."""
+    """Keep retained topics: streams' availability and last event, and ON or OFF for every rule.
+
+    They are right whatever ``types`` the sink has, which choose what is published as an event and as the last one;
+    ``streams`` chooses which streams are shown.
+    """
     home_assistant: bool = False
     """Announce every stream as a device to Home Assistant."""
     home_assistant_prefix: Annotated[str, AfterValidator(checked_topic)] = "homeassistant"

@@ -69,14 +69,18 @@ class Topics:
         """Whether this daemon is there: ``online`` or ``offline``, the last will."""
         return f"{self.prefix}/daemon/{level(self.client)}/availability"
 
+    def of(self, stream: str) -> str:
+        """How all retained topics of a stream begin."""
+        return f"{self.prefix}/{level(stream)}/"
+
     def available(self, stream: str) -> str:
         """Whether a stream's camera is there."""
-        return f"{self.prefix}/{level(stream)}/availability"
+        return f"{self.of(stream)}availability"
 
     def last(self, stream: str) -> str:
         """The last event of a stream."""
-        return f"{self.prefix}/{level(stream)}/last"
+        return f"{self.of(stream)}last"
 
     def state(self, stream: str, rule: str) -> str:
         """Whether something that a rule watches for goes on: ``ON`` or ``OFF``."""
-        return f"{self.prefix}/{level(stream)}/{level(rule)}/state"
+        return f"{self.of(stream)}{level(rule)}/state"

@@ -107,7 +107,7 @@ def run(settings: Settings, events: int, streams: int, rate: float, stay_s: floa
     """Feed and drain; return the exit code."""
     clock, metrics = SystemClock(), Metrics()
     store = open_store_of(settings, metrics, clock, no_beat)
-    outlets = [outlet_of(sink, sink_context(sink.name, lambda: settings, no_beat)) for sink in settings.sinks]
+    outlets = [outlet_of(sink, sink_context(sink, lambda: settings, no_beat)) for sink in settings.sinks]
     deliveries = [
         delivery_of(sink, outlet, store, metrics, clock, no_beat)
         for sink, outlet in zip(settings.sinks, outlets, strict=True)
