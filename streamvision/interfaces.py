@@ -7,7 +7,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -196,6 +196,10 @@ class Rule(Protocol):
         ...
 
 
+MAX_POSITION: Final = 2**63 - 1
+"""No event's position in the store is larger."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredEvent:
     """An event as the store holds it: its sequence number, and the CloudEvents JSON text (one line, no newline)."""
@@ -289,7 +293,7 @@ class EventReader(Protocol):
         ...
 
     def after(self, position: int, limit: int) -> list[StoredEvent]:
-        """Return events after a position, oldest first."""
+        """Return events after a position, which may be any number, oldest first."""
         ...
 
 

@@ -63,9 +63,10 @@ class Reloader:
         self._clock = clock
         self._asked: list[Future[ReloadReport]] = []
         self._by: list[str] = []
+        self._answering: list[Future[ReloadReport]] = []
         self._stopping = False
         self._changed = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="reload", daemon=True)
+        self._thread = threading.Thread(target=self._guarded, name="reload", daemon=True)
 
     def start(self) -> None:
         """Start the thread; the file that was read for the start counts as the first success."""
@@ -76,8 +77,8 @@ class Reloader:
         """Ask for a reload; the future tells what came of it, and never raises. ``by`` goes into the log."""
         answer: Future[ReloadReport] = Future()
         with self._changed:
-            if self._stopping:
-                answer.set_result(_stopping())
+            if self._stopping or self.crashed is not None:
+                answer.set_result(_stopping() if self.crashed is None else _broken(self.crashed))
                 return answer
             self._asked.append(answer)
             self._by.append(by)
@@ -93,18 +94,33 @@ class Reloader:
             self._thread.join(timeout_s)
         return not self._thread.is_alive()
 
+    def _guarded(self) -> None:
+        try:
+            self._run()
+        except BaseException as error:  # a thread's border: the supervisor ends the daemon, and nobody waits in vain
+            log.error("reloading stopped", error=str(error), exc_info=error)
+            with self._changed:
+                self.crashed = error
+                self._answering += self._asked
+                self._asked = []
+            self._answer(_broken(error))
+
     def _run(self) -> None:
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._asked or self._stopping)
-                asked, self._asked = self._asked, []
+                self._answering, self._asked = self._asked, []
                 by, self._by = self._by, []
                 stopping = self._stopping
-            report = _stopping() if stopping or not self._started() else self._reload(by)
-            for answer in asked:
-                answer.set_result(report)
+            self._answer(_stopping() if stopping or not self._started() else self._reload(by))
             if stopping:
                 return
+
+    def _answer(self, report: ReloadReport) -> None:
+        while self._answering:
+            answer = self._answering.pop()
+            if answer.set_running_or_notify_cancel():  # False: who asked has gone
+                answer.set_result(report)
 
     def _started(self) -> bool:
         """Wait until everything runs; False if it never will."""
@@ -150,6 +166,10 @@ class Reloader:
         return ReloadReport(
             "applied" if plan else "unchanged", changed=plan.as_json(), kept=plan.kept, needs_restart=plan.waiting
         )
+
+
+def _broken(error: BaseException) -> ReloadReport:
+    return ReloadReport("broken", error=f"reloading stopped: {type(error).__name__}; the daemon starts anew")
 
 
 def _stopping() -> ReloadReport:

@@ -75,7 +75,7 @@ class StatusBoard:
         self, settings: Settings, metrics: Metrics, heartbeats: Heartbeats, store: EventStore, clock: Clock
     ) -> None:
         self.metrics = metrics
-        self.events: EventReader = store
+        self.events: EventReader = store.visitors
         self.live = LiveHub(clock)
         self._shelf = Shelf(settings.state_dir)
         self._clock = clock

@@ -209,3 +209,38 @@ def test_the_end_answers_everybody(hold: Callable[[FakeService], None], tmp_path
     assert first.result(BOUND_S).result == ("unchanged" if bench.service.started.is_set() else "stopping")
     assert {other.result(BOUND_S).result for other in others} == {"stopping"}
     assert bench.reloader.ask("test").result(0).result == "stopping"
+
+
+def boom(*_: object) -> None:
+    raise RuntimeError("a bug")
+
+
+@pytest.mark.parametrize("where", ["told", "notifier", "stats", "clock"])
+def test_a_bug_outside_the_change_is_told_and_leaves_nobody_waiting(
+    where: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    bench = Bench(tmp_path)
+    bench.service.gate.clear()
+    bench.reloader.start()
+    first = bench.reloader.ask("test")
+    assert bench.service.entered.wait(BOUND_S)
+    later = [bench.reloader.ask("test") for _ in range(3)]
+    part, name = {
+        "told": (bench.reloader, "_told"), "notifier": (bench.notifier, "ready"),
+        "stats": (type(bench.metrics.reloads), "succeeded"), "clock": (bench.clock, "utcnow"),
+    }[where]  # fmt: skip
+    monkeypatch.setattr(part, name, boom)
+    bench.service.gate.set()
+    assert {answer.result(BOUND_S).result for answer in (first, *later)} == {"broken"}
+    assert isinstance(bench.reloader.crashed, RuntimeError)
+    assert bench.reloader.ask("test").result(BOUND_S).result == "broken"
+    assert bench.reloader.stop(BOUND_S)
+
+
+def test_who_has_gone_needs_no_answer(bench: Bench):
+    bench.service.gate.clear()
+    first = bench.reloader.ask("test")
+    assert bench.service.entered.wait(BOUND_S)
+    assert first.cancel()
+    bench.service.gate.set()
+    assert bench.reload().good

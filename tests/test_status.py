@@ -67,6 +67,12 @@ def test_it_is_ready_when_every_engine_is_and_alive_while_every_stage_is(tmp_pat
     store.close()
 
 
+def test_who_looks_at_events_does_not_use_what_sinks_read_with(tmp_path: Path):
+    status, _, store, _ = board(tmp_path, FakeClock())
+    assert status.events is store.visitors
+    store.close()
+
+
 def test_it_tells_of_other_streams_from_a_reload_on_and_of_those_that_stay_without_a_break(tmp_path: Path):
     clock = FakeClock()
     status, metrics, store, _ = board(tmp_path, clock)

@@ -13,7 +13,7 @@ def judge_server(document: Document, server: ServerSettings, folder: FilePath) -
     """Return the section with absolute paths; what is wrong goes to the document."""
     if weak := server.weak_token:
         document.problem(
-            ("server", "tokens", weak), f"a token that other machines may try has {LEAST_TOKEN} characters at least",
+            ("server", "tokens", weak), f"a token that others may try has {LEAST_TOKEN} characters at least",
             "for example: openssl rand -hex 24",
         )  # fmt: skip
     if server.tls is None:

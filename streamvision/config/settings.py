@@ -37,7 +37,7 @@ Polygon = Annotated[tuple[Point, ...], Field(min_length=3, description="corner p
 Line = Annotated[tuple[Point, Point], Field(description="first and last point, each coordinate 0-1")]
 
 LEAST_TOKEN = 16
-"""Characters of a token that other machines may try."""
+"""Characters of a token: others may try it, on the loopback too, and through a proxy that leads there."""
 
 _LISTEN = re.compile(r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s:\[\]/]+):(?P<port>[0-9]{1,5})")
 
@@ -101,10 +101,10 @@ class ServerSettings(Strict):
 
     @property
     def weak_token(self) -> str | None:
-        """The name of a token that other machines could guess; None on loopback and where there is none."""
+        """The name of a token that others could guess; None where there is none."""
         for name in ("admin", "read"):
             token = getattr(self.tokens, name)
-            if not self.loopback and token and len(token.get_secret_value()) < LEAST_TOKEN:
+            if token and len(token.get_secret_value()) < LEAST_TOKEN:
                 return name
         return None
 

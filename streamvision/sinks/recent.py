@@ -43,7 +43,7 @@ class Recent:
         """Return events after a position, oldest first; None where they lie further back than this goes."""
         if not self._events or self._events[0].position > position + 1:
             return None
-        start = position + 1 - self._events[0].position
+        start = min(position + 1 - self._events[0].position, len(self._events))  # islice takes no number at all
         return list(islice(self._events, start, start + limit))
 
     def stored_at_s(self, position: int) -> float:

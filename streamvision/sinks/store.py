@@ -24,6 +24,7 @@ from streamvision.sinks.database import EventLog, lock_folder, microseconds, new
 from streamvision.sinks.desk import ANSWER_S, Desk
 from streamvision.sinks.happenings import Happenings
 from streamvision.sinks.ids import EventIds
+from streamvision.sinks.reading import SEARCH_S, Reading
 from streamvision.sinks.recent import Recent
 from streamvision.sinks.retention import GivenUp, Retention, crowded_out
 from streamvision.sinks.transactions import following_ids, register, reserve
@@ -35,9 +36,10 @@ from streamvision.types import Event
 class EventStore:
     """The event store of one daemon, an `EventReader` too. Safe for any number of threads.
 
-    ``failing`` says why nothing can be written at present (for readiness); ``crashed`` holds the exception that
-    ended the writer before its time. ``new_id`` makes ids for events, see `EventIds`; ``born`` is
-    the position up to which earlier runs have stored; ``happenings`` knows what goes on.
+    ``visitors`` is another `EventReader` over it, for those who only look (API and page): its searches hold up no sink
+    and end after `SEARCH_S` seconds. ``failing`` says why nothing can be written at present (for readiness);
+    ``crashed`` holds the exception that ended the writer before its time. ``new_id`` makes ids for events, see
+    `EventIds`; ``born`` is the position up to which earlier runs have stored; ``happenings`` knows what goes on.
     """
 
     STAGE = STAGE
@@ -63,15 +65,16 @@ class EventStore:
             self._connection = open_store(path, clock)
             self._ages = Ages(clock, self._connection)
             ids = following_ids(self._connection)
-            self._reader = EventLog(path)
+            self._log, self._visitors_log = EventLog(path), EventLog(path, patience_s=SEARCH_S)
         except BaseException:
             self._lock_file.close()
             raise
         self.new_id = EventIds(clock, newest_id(self._connection))
-        self.born = self._reader.last_position()
+        self.born = self._log.last_position()
         self._first_id, self._following = ids
         self.happenings = Happenings()
         self._desk = Desk(path, Backlog(max_waiting, clock), Recent(self.born, clock), metrics)
+        self._own, self.visitors = Reading(self._desk, self._log), Reading(self._desk, self._visitors_log)
         stamps = Stamps(host or socket.gethostname(), self.new_id, self._ages)
         self._writer = Writer(
             path, self._connection, self._desk, stamps, clock, retention=retention, metrics=metrics, beat=beat
@@ -131,7 +134,8 @@ class EventStore:
             lost = self._desk.backlog.waiting
             self._desk.changed.notify_all()
         if self._writer.join(RETRY_S[0] * 2):
-            self._reader.close()
+            self._log.close()
+            self._visitors_log.close()
             self._connection.close()
             self._lock_file.close()
         if lost:
@@ -200,7 +204,7 @@ class EventStore:
 
     def letters(self, sink: str, limit: int) -> tuple[int, list[StoredEvent]]:
         """Return how many dead letters a sink has, and the first of those for which another attempt was asked."""
-        return self._reader.letters(sink, limit)
+        return self._log.letters(sink, limit)
 
     def settle(self, sink: str, events: Sequence[StoredEvent]) -> None:
         """Dead letters have been delivered after all."""
@@ -220,10 +224,8 @@ class EventStore:
 
     def latest(self, limit: int, *, stream: str | None = None, type_prefix: str | None = None) -> list[StoredEvent]:
         """Return the newest events, newest first."""
-        return self._reader.latest(limit, stream=stream, type_prefix=type_prefix)
+        return self._own.latest(limit, stream=stream, type_prefix=type_prefix)
 
     def after(self, position: int, limit: int) -> list[StoredEvent]:
         """Return events after a position, oldest first."""
-        with self._desk.changed:
-            found = self._desk.recent.after(position, limit)
-        return self._reader.after(position, limit) if found is None else found
+        return self._own.after(position, limit)

@@ -14,7 +14,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
 from streamvision.errors import StreamvisionError
-from streamvision.interfaces import StoredEvent, full_event_type
+from streamvision.interfaces import MAX_POSITION, StoredEvent, full_event_type
 from streamvision.metrics import CONTENT_TYPE
 from streamvision.web.board import Board, StreamStatus
 from streamvision.web.endless import MJPEG_TYPE, SSE_TYPE, Endless, event_part, picture_part
@@ -86,7 +86,7 @@ class Api:
         limit = _integer(request, "limit", 100, 1, MAX_EVENTS)
         stream, kind = request.query_params.get("stream"), _event_type(request)
         if "after" in request.query_params:
-            position = _integer(request, "after", 0, 0, 2**63 - 1)
+            position = _integer(request, "after", 0, 0, MAX_POSITION)
             seen = await self._read(lambda: self._board.events.after(position, limit))
             found = [event for event in seen if _matches(event, stream, kind)]
             position = seen[-1].position if seen else position
@@ -97,16 +97,16 @@ class Api:
         return Response(body, media_type="application/json", headers={POSITION_HEADER: str(position)})
 
     async def event_stream(self, request: Request) -> Response:
-        """Events as they happen, as server-sent events; resumes after ``Last-Event-ID``, or ``after``."""
+        """Events as they happen, as server-sent events; resumes after ``Last-Event-ID``, or ``after``.
+
+        A browser sends the header by itself, and asks never again where that is refused: one that says nothing counts
+        as none. A position beyond the store's end, of a store that was replaced, is its end: not silence until then.
+        """
         if self._listeners >= MAX_LISTENERS:
             raise ApiError(HTTPStatus.SERVICE_UNAVAILABLE, "too_many", f"{MAX_LISTENERS} listen already")
-        last = request.headers.get("last-event-id", "")
-        if last.isdecimal():
-            position = int(last)
-        elif "after" in request.query_params:
-            position = _integer(request, "after", 0, 0, 2**63 - 1)
-        else:
-            position = await self._newest()
+        asked = _integer(request, "after", MAX_POSITION, 0, MAX_POSITION)
+        last = _within(request.headers.get("last-event-id", ""), int, (0, MAX_POSITION))
+        position = min(asked if last is None else last, await self._newest())
         stream, kind = request.query_params.get("stream"), _event_type(request)
         return Endless(self._follow(position, stream, kind), SSE_TYPE, self.stopping)
 
@@ -246,11 +246,17 @@ def _parsed(
     given = request.query_params.get(name)
     if given is None:
         return default
-    try:
-        value = kind(given)
-    except ValueError:
-        value = limits[0] - 1
-    if not limits[0] <= value <= limits[1]:
+    value = _within(given, kind, limits)
+    if value is None:
         message = f"{name}: expected {limits[0]} to {limits[1]}, got {given[:40]!r}"
         raise ApiError(HTTPStatus.BAD_REQUEST, "bad_parameter", message)
     return value
+
+
+def _within(text: str, kind: Callable[[str], _Number], limits: Sequence[_Number]) -> _Number | None:
+    """Return the number that a text is, None for one beyond the limits, and for what is no number."""
+    try:
+        value = kind(text)  # of a thousand digits Python makes none
+    except ValueError:
+        return None
+    return value if limits[0] <= value <= limits[1] else None

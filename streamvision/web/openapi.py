@@ -175,7 +175,7 @@ def _paths() -> dict[str, _Schema]:
     health, readiness = _ref("Health"), _ref("Readiness")
     jpeg = {"type": "string", "contentMediaType": "image/jpeg"}
     bad, unknown, busy = _error("a parameter is wrong"), _error("no such stream"), _error("too many, or going down")
-    resume = _parameter("Last-Event-ID", "header", _COUNT, "resume after this position")
+    resume = _parameter("Last-Event-ID", "header", _COUNT, "resume after this position; what is none is ignored")
     return {
         "/healthz": _get(
             "health", "Is every stage alive", _json("yes", health), free=True, on_503=_json("no", health)

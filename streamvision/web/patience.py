@@ -11,6 +11,8 @@ import asyncio
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from streamvision.web.tls import outdated
+
 REQUEST_S = 15.0
 """From a connection's first byte, or its opening, to the last byte of a request."""
 MAX_CONNECTIONS = 512
@@ -24,9 +26,9 @@ class PatientProtocol(H11Protocol):
     _late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Take a connection, or close it at once where there are too many."""
+        """Take a connection, or close it at once where there are too many, or its certificates count no more."""
         super().connection_made(transport)
-        if self._too_many():
+        if self._too_many() or outdated(transport):
             transport.close()
         else:
             self._await_request()

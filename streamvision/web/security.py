@@ -9,6 +9,7 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from http import HTTPStatus
+from typing import NoReturn
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders, QueryParams
@@ -73,10 +74,12 @@ _READING = ("GET", "HEAD", "OPTIONS")
 class Guard:
     """Puts the security headers on every answer, and decides who is served.
 
-    Where tokens are configured they are asked for; a client that has sent too many wrong ones is not listened to for
-    a while, with whatever token it comes. Without tokens the server is bound to loopback, and a browser has to think
-    that it speaks to this machine (``hosts`` are further names): else a page of another site, whose name it has made
-    to lead here (DNS rebinding), could read what the cameras see.
+    Where tokens are configured they are asked for; an address that has sent too many wrong ones is told nothing of
+    further ones for a while. A right one always passes, and its requests are counted apart: behind a reverse proxy all
+    clients have one address, and nobody must be able to lock the others out. Guessing is no use against
+    `config.settings.LEAST_TOKEN` characters. Without tokens the server is bound to loopback, and a browser has to
+    think that it speaks to this machine (``hosts`` are further names): else a page of another site, whose name it has
+    made to lead here (DNS rebinding), could read what the cameras see.
     """
 
     def __init__(
@@ -119,13 +122,18 @@ class Guard:
 
     def _admit(self, scope: Scope) -> None:
         """Raise `ApiError` for a request that is not served."""
-        client = client_of(scope)
-        self._spend(self._requests, client)
+        client, token = client_of(scope), _token_of(scope)
+        known = bool(token) and self._tokens.may_read(token)
+        self._spend(self._requests, f"{client} with a token" if known else client)
         refuse_oversized(scope)
         if scope["path"] in self._open:
             return
         if self._tokens.required:
-            self._ask_for_token(scope, client)
+            if not known:
+                self._turn_away(client, token)
+            if scope["method"] not in _READING and not self._tokens.may_change(token):
+                message = "this token may look; what changes something needs admin"
+                raise ApiError(HTTPStatus.FORBIDDEN, "forbidden", message)
         elif not self._is_ours(Headers(scope=scope).get("host", "")):
             raise ApiError(
                 HTTPStatus.FORBIDDEN, "foreign_host",
@@ -137,18 +145,12 @@ class Guard:
             raise _patience(wait_s)
         buckets.spend(client)
 
-    def _ask_for_token(self, scope: Scope, client: str) -> None:
-        if wait_s := self._wrong.wait_s(client):
-            raise _patience(wait_s)
-        given = _token_of(scope)
-        if given and not self._tokens.may_read(given):
-            self._wrong.spend(client)
-        if not given or not self._tokens.may_read(given):
-            raise ApiError(
-                HTTPStatus.UNAUTHORIZED, "unauthorized", "a bearer token is required", {"WWW-Authenticate": "Bearer"}
-            )
-        if scope["method"] not in _READING and not self._tokens.may_change(given):
-            raise ApiError(HTTPStatus.FORBIDDEN, "forbidden", "this token may look; what changes something needs admin")
+    def _turn_away(self, client: str, token: str) -> NoReturn:
+        """Refuse a request without the right token; one with a wrong token is a guess."""
+        if token:
+            self._spend(self._wrong, client)
+        headers = {"WWW-Authenticate": "Bearer"}
+        raise ApiError(HTTPStatus.UNAUTHORIZED, "unauthorized", "a bearer token is required", headers)
 
     def _is_ours(self, host: str) -> bool:
         return is_loopback(host) or host_name(host) in self._hosts

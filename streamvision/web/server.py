@@ -63,6 +63,7 @@ class WebServer:
             h11_max_incomplete_event_size=MAX_HEAD_BYTES,
         )  # fmt: skip
         self._certificate = Certificate(tls) if tls is not None else None
+        self._client_ca = tls.client_ca if tls is not None else None
         if self._certificate is not None:
             config.load()
             config.ssl = self._certificate.context
@@ -143,17 +144,25 @@ class WebServer:
 
     async def _serve(self) -> None:
         self._loop = asyncio.get_running_loop()
-        renewals = asyncio.create_task(self._renew())
-        try:
+        async with asyncio.TaskGroup() as tasks:  # if one of them breaks, that is told, and both end
+            renewals = tasks.create_task(self._renew())
             await self._server.serve(sockets=[self._listener])
-        finally:
             renewals.cancel()
 
     async def _renew(self) -> None:
         """Look from time to time whether the certificate's files have changed."""
         while self._certificate is not None:
             await asyncio.sleep(LOOK_EVERY_S)
-            self._certificate.refresh()
+            if self._client_ca in self._certificate.refresh():
+                self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close every connection: whoever is still trusted comes again, by the authority that counts now."""
+        log.info(
+            "clients have to show their certificates again", connections=len(self._server.server_state.connections)
+        )
+        for connection in list(self._server.server_state.connections):
+            connection.transport.close()
 
     def _end(self) -> None:
         if self._on_stop is not None:

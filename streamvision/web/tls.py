@@ -1,7 +1,8 @@
-"""TLS of the HTTP server, with certificates that may be renewed under it."""
+"""TLS of the HTTP server, with certificates and authorities that may be replaced under it."""
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 import structlog
 
 from streamvision.errors import MissingError
+from streamvision.files import Stamp, stamp
 
 log = structlog.get_logger()
 
@@ -26,48 +28,70 @@ class TlsFiles:
     client_ca: Path | None = None
 
     @property
-    def stamps(self) -> Mapping[Path, tuple[int, int, int]]:
-        """What changes when a file is written anew or replaced; a missing one has none."""
-        found = {}
-        for path in (self.certificate, self.key, self.client_ca):
-            if path is not None and path.exists():
-                seen = path.stat()
-                found[path] = (seen.st_ino, seen.st_mtime_ns, seen.st_size)
-        return found
+    def stamps(self) -> Mapping[Path, Stamp | None]:
+        """What changes when a file is written anew or replaced; None for one that cannot be seen."""
+        return {path: stamp(path) for path in (self.certificate, self.key, self.client_ca) if path is not None}
+
+
+class RenewableContext(ssl.SSLContext):
+    """What the server holds for good: every connection is made by ``fresh``, a whole context of its own.
+
+    Changing one context would not do: authorities can be added to it but not taken away, and the sessions that it has
+    promised to clients of a former authority would be resumed without another look at their certificates.
+    """
+
+    fresh: ssl.SSLContext
+
+    def wrap_bio(
+        self,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        server_side: bool = False,
+        server_hostname: str | bytes | None = None,
+        session: ssl.SSLSession | None = None,
+    ) -> ssl.SSLObject:
+        """Begin a connection; asyncio calls it for each one."""
+        return self.fresh.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+
+
+def outdated(transport: asyncio.BaseTransport) -> bool:
+    """Return whether a connection was begun by files that have been replaced since, while the two shook hands."""
+    held, begun = transport.get_extra_info("sslcontext"), transport.get_extra_info("ssl_object")
+    return isinstance(held, RenewableContext) and begun is not None and begun.context is not held.fresh
 
 
 class Certificate:
-    """The server's context; `refresh` puts a renewed pair into it, which new connections then get."""
+    """The server's context; `refresh` makes new connections by the files as they are now."""
 
     def __init__(self, files: TlsFiles) -> None:
         """Raises `MissingError` for files that cannot be used."""
         self._files = files
         self._stamps = files.stamps
         self._told = ""
+        self.context = RenewableContext(ssl.PROTOCOL_TLS_SERVER)
         try:
-            self.context = _context(files)
+            self.context.fresh = _context(files)
         except (OSError, ValueError) as error:
             remedy = "both are PEM files of one pair, and the service may read them"
             raise MissingError(
                 f"the certificate cannot be used: {_why(error)}", where=str(files.certificate), remedy=remedy
             ) from error
 
-    def refresh(self) -> bool:
-        """Load the files if they have changed; True if that was done. A pair that is broken leaves the old one."""
+    def refresh(self) -> frozenset[Path]:
+        """Load the files if they have changed; return those that had. Files that are broken leave the old ones."""
         stamps = self._files.stamps
         if stamps == self._stamps:
-            return False
+            self._told = ""
+            return frozenset()
         try:
-            _context(self._files)  # tried on one that nobody uses: a half written pair must not reach the real one
-            self.context.load_cert_chain(self._files.certificate, self._files.key, password=_no_password)
-            if self._files.client_ca is not None:
-                self.context.load_verify_locations(self._files.client_ca)
+            self.context.fresh = _context(self._files)
         except (OSError, ValueError) as error:
             self._tell(str(error))
-            return False
+            return frozenset()
+        changed = frozenset(path for path in stamps if stamps[path] != self._stamps[path])
         self._stamps, self._told = stamps, ""
-        log.info("the server's certificate was renewed", file=str(self._files.certificate))
-        return True
+        log.info("the server's certificates were renewed", files=sorted(map(str, changed)))
+        return changed
 
     def _tell(self, why: str) -> None:
         if why != self._told:

@@ -16,11 +16,12 @@ def loaded(folder: Path, server: str):
     return load_settings(path).server
 
 
-def test_a_short_token_is_fine_on_loopback_only(tmp_path: Path):
-    assert loaded(tmp_path, "{listen: '127.0.0.1:1', tokens: {admin: a, read: b}}").weak_token is None
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_a_token_is_not_short_not_even_on_the_loopback_where_a_proxy_may_lead(tmp_path: Path, host: str):
     with pytest.raises(ConfigError, match=r"config\.yaml:1:\d+: a token .* has 16 characters at least; .*openssl"):
-        loaded(tmp_path, "{listen: '0.0.0.0:1', tokens: {admin: a, read: 0123456789abcdef}}")
-    loaded(tmp_path, "{listen: '0.0.0.0:1', tokens: {admin: 0123456789abcdef-, read: 0123456789abcdef}}")
+        loaded(tmp_path, f"{{listen: '{host}:1', tokens: {{admin: a, read: 0123456789abcdef}}}}")
+    found = loaded(tmp_path, f"{{listen: '{host}:1', tokens: {{admin: 0123456789abcdef-, read: 0123456789abcdef}}}}")
+    assert found.weak_token is None
 
 
 def test_certificates_are_found_beside_the_configuration(tmp_path: Path):

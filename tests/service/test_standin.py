@@ -118,6 +118,17 @@ def test_a_folder_of_somebody_else_is_not_believed(blocked: Path):
         folder.rmdir()
 
 
+def test_visitors_see_what_is_in_memory(blocked: Path):
+    store = opened(blocked)
+    assert isinstance(store, StandInStore)
+    store.append([an_event(0)])
+    store.flush()
+    assert len(store.visitors.latest(5)) == len(store.visitors.after(0, 5)) == 1
+    store.close()
+    heal(blocked)
+    assert store.move(FakeClock()) == 1
+
+
 def test_everything_moves_to_a_new_store(blocked: Path):
     store = opened(blocked)
     assert isinstance(store, StandInStore)

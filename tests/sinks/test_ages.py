@@ -182,7 +182,7 @@ def test_what_the_second_layout_held_is_as_old_as_its_first_event(tmp_path: Path
     connection = sqlite3.connect(tmp_path / STORE_FILE)
     connection.executescript(
         "DROP TABLE away; DELETE FROM facts; ALTER TABLE dead_letters DROP COLUMN lived_us;"
-        "ALTER TABLE events RENAME COLUMN lived_us TO stored_us; PRAGMA user_version=2;"
+        "ALTER TABLE events RENAME COLUMN lived_us TO stored_us; DROP INDEX events_by_type; PRAGMA user_version=2;"
         "UPDATE events SET stored_us = 1767323045000000 + position * 315360000000000;"  # ten years between each
     )
     connection.close()

@@ -107,7 +107,7 @@ def test_refused_for_good_goes_to_the_dead_letters_and_the_neighbours_arrive(sto
     run_dry(delivery)
     assert sink.taken == [1, 3]
     assert (stats.delivered, stats.dead_letters, dict(stats.failures)) == (2, 1, {"refused": 1})
-    rows = store._reader._rows("SELECT sink, position, id, reason, what FROM dead_letters", ())
+    rows = store._log._rows("SELECT sink, position, id, reason, what FROM dead_letters", ())
     assert rows == [("log", 2, event(2).id, "refused", "too large")]
 
 

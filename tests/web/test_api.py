@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import threading
-from collections.abc import Iterator
-from typing import Any
 
 import httpx
 import pytest
@@ -15,39 +12,12 @@ from jsonschema import Draft202012Validator
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.routing import Route
 
-from streamvision.errors import MissingError, StoreError
-from streamvision.types import StreamState
-from streamvision.web import Counts, EngineReadiness, EventExplanation, Tokens, WebServer, create_app, frame_age_s
+from streamvision.web import Counts, EngineReadiness, EventExplanation, create_app, frame_age_s
 from streamvision.web.openapi import document
-from streamvision.web.security import HEADERS
+from tests.web.answers import bounded_wait, check, error_code
 from tests.web.fakes import FakeBoard, filming, serving, status
 
 JPEG_START = b"\xff\xd8\xff"
-
-
-@pytest.fixture
-def board() -> FakeBoard:
-    return FakeBoard(status("gate"), status("yard", state=StreamState.STALLED, cause="silent", size_wh=(0, 0)))
-
-
-@pytest.fixture
-def client(board: FakeBoard) -> Iterator[httpx.Client]:
-    with serving(board) as base, httpx.Client(base_url=base, timeout=20) as client:
-        yield client
-
-
-def check(path: str, answer: httpx.Response) -> Any:
-    """Return an answer's JSON after holding it against what OpenAPI says of that path and status."""
-    described = document()["paths"][path]["get"]["responses"][str(answer.status_code)]
-    (kind, content), *_ = described["content"].items()
-    assert answer.headers["content-type"].split(";")[0] == kind
-    schema = content["schema"] | {"components": document()["components"]}
-    Draft202012Validator(schema).validate(answer.json())
-    return answer.json()
-
-
-def error_code(path: str, answer: httpx.Response) -> str:
-    return str(check(path, answer)["error"]["code"])
 
 
 def test_the_document_names_every_route_and_no_other(board: FakeBoard) -> None:
@@ -160,86 +130,6 @@ def test_what_is_not_there_is_told_in_json(client: httpx.Client, method: str, pa
     assert set(answer.json()["error"]) == {"code", "message"}
 
 
-def test_events_newest_first_and_after_a_position(client: httpx.Client, board: FakeBoard) -> None:
-    for phase in ("start", "update", "end"):
-        board.events.add("zone", phase)
-    board.events.add("line", "instant", stream="yard")
-    newest = client.get("/api/v1/events?limit=2")
-    assert [one["id"] for one in check("/api/v1/events", newest)] == ["E0004", "E0003"]
-    assert newest.headers["streamvision-position"] == "4"
-    later = client.get("/api/v1/events?after=1&limit=2")
-    assert [one["id"] for one in check("/api/v1/events", later)] == ["E0002", "E0003"]
-    assert later.headers["streamvision-position"] == "3"
-
-
-@pytest.mark.parametrize(
-    ("query", "ids"),
-    [
-        ("stream=yard", ["E0002"]),
-        ("type=streamvision.zone", ["E0001"]),
-        ("type=zone", ["E0001"]),
-        ("after=0&type=line", ["E0002"]),
-        ("after=0&type=streamvision.line", ["E0002"]),
-        ("after=0&stream=door", []),
-    ],
-)
-def test_events_are_chosen_by_stream_and_type(
-    client: httpx.Client, board: FakeBoard, query: str, ids: list[str]
-) -> None:
-    board.events.add("zone", "start", stream="gate")
-    board.events.add("line", "instant", stream="yard")
-    answer = client.get(f"/api/v1/events?{query}")
-    assert [one["id"] for one in answer.json()] == ids
-    assert answer.headers["streamvision-position"] == ("1" if query.startswith("type") else "2")
-
-
-def test_a_store_that_fails_is_unavailable_and_says_why(client: httpx.Client, board: FakeBoard) -> None:
-    board.events.fault = StoreError("the disk is full")
-    answer = client.get("/api/v1/events")
-    assert (answer.status_code, error_code("/api/v1/events", answer)) == (503, "unavailable")
-    assert "the disk is full" in answer.text
-
-
-def test_a_bug_is_told_without_its_details(client: httpx.Client, board: FakeBoard) -> None:
-    board.events.fault = ValueError("rtsp://user:secret@192.0.2.1")
-    answer = client.get("/api/v1/events")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (500, "internal")
-    assert "secret" not in answer.text
-    assert answer.headers["x-content-type-options"] == "nosniff"
-
-
-def lines_until(response: httpx.Response, wanted: str) -> list[str]:
-    lines = []
-    for line in response.iter_lines():
-        lines.append(line)
-        if wanted in line:
-            break
-    return lines
-
-
-def test_events_are_sent_as_they_happen_and_resumed_where_they_were_left(
-    client: httpx.Client, board: FakeBoard
-) -> None:
-    board.events.add()
-    with client.stream("GET", "/api/v1/events/stream") as response:
-        assert response.headers["content-type"].startswith("text/event-stream")
-        board.events.add("line", "instant")
-        lines = lines_until(response, "E0002")
-    assert "id: 2" in lines
-    assert not any("E0001" in line for line in lines), "a new listener hears only what is new"
-    with client.stream("GET", "/api/v1/events/stream", headers={"Last-Event-ID": "0"}) as response:
-        lines = lines_until(response, "E0002")
-    assert [line for line in lines if line.startswith("id:")] == ["id: 1", "id: 2"]
-
-
-def test_a_listener_hears_only_what_it_asked_for(client: httpx.Client, board: FakeBoard) -> None:
-    for stream in ("yard", "gate", "yard"):
-        board.events.add(stream=stream)
-    with client.stream("GET", "/api/v1/events/stream?after=0&stream=yard") as response:
-        lines = lines_until(response, "E0003")
-    assert [line for line in lines if line.startswith("id:")] == ["id: 1", "id: 3"]
-
-
 @pytest.mark.parametrize("annotated", [0, 1])
 def test_a_snapshot_is_the_next_analysed_picture(client: httpx.Client, board: FakeBoard, annotated: int) -> None:
     with filming(board, "gate"):
@@ -281,15 +171,6 @@ def test_live_is_a_row_of_jpeg_files_and_is_encoded_only_while_watched(client: h
         assert len(published) <= before + 1
 
 
-def bounded_wait(condition: Any) -> None:
-    pause = threading.Event()
-    for _ in range(400):
-        if condition():
-            return
-        pause.wait(0.05)
-    pytest.fail("it did not come to that in time")
-
-
 def test_a_watcher_that_reads_nothing_keeps_nobody_waiting(board: FakeBoard) -> None:
     with serving(board) as base, filming(board, "gate"), httpx.Client(base_url=base, timeout=20) as client:
         port = httpx.URL(base).port
@@ -312,60 +193,6 @@ def test_a_full_house_is_said_so() -> None:
     taken.close()
 
 
-PRIVATE = (
-    "/metrics",
-    "/api/v1/streams",
-    "/api/v1/events",
-    "/live/gate",
-    "/api/v1/streams/gate/snapshot.jpg",
-    "/nothing",
-)
-TOKENS = Tokens(admin="alpha", read="beta")
-
-
-@pytest.fixture(scope="module")
-def locked() -> Iterator[str]:
-    board = FakeBoard(status("gate"))
-    with serving(board, TOKENS) as base, filming(board, "gate"):
-        yield base
-
-
-@pytest.mark.parametrize("path", PRIVATE)
-@pytest.mark.parametrize("header", [None, "Bearer gamma", "Bearer", "Basic beta", "beta"])
-def test_without_the_right_token_there_is_nothing_to_see(locked: str, path: str, header: str | None) -> None:
-    answer = httpx.get(locked + path, headers={"Authorization": header} if header else {}, timeout=20)
-    assert answer.status_code == 401
-    assert answer.headers["www-authenticate"] == "Bearer"
-    assert answer.json()["error"]["code"] == "unauthorized"
-    assert answer.headers["x-content-type-options"] == "nosniff"
-
-
-@pytest.mark.parametrize("token", ["alpha", "beta"])
-def test_either_token_opens_the_reading_side(locked: str, token: str) -> None:
-    bearer = {"Authorization": f"Bearer {token}"}
-    assert httpx.get(f"{locked}/api/v1/streams", headers=bearer, timeout=20).status_code == 200
-    assert httpx.get(f"{locked}/api/v1/streams/gate/snapshot.jpg?token={token}", timeout=20).status_code == 200
-    assert httpx.get(f"{locked}/api/v1/streams?token={token}", timeout=20).status_code == 401, "images only"
-
-
-@pytest.mark.parametrize("path", ["/", "/healthz", "/readyz", "/static/page.js", "/api/v1/openapi.json"])
-def test_probes_and_the_empty_page_need_no_token(locked: str, path: str) -> None:
-    assert httpx.get(locked + path, timeout=20).status_code == 200
-
-
-def test_tokens_are_not_told_by_their_repr() -> None:
-    assert "alpha" not in repr(TOKENS)
-    assert "beta" not in repr(TOKENS)
-
-
-@pytest.mark.parametrize("path", ["/", "/api/v1/streams", "/nothing", "/static/page.css"])
-def test_every_answer_carries_the_security_headers(client: httpx.Client, path: str) -> None:
-    headers = client.get(path).headers
-    for name, value in HEADERS.items():
-        assert headers[name] == value
-    assert "server" not in headers
-
-
 def test_the_pages_files_are_sent_again_only_when_they_have_changed(client: httpx.Client) -> None:
     first = client.get("/static/page.js")
     again = client.get("/static/page.js", headers={"If-None-Match": first.headers["etag"]})
@@ -376,63 +203,6 @@ def test_the_page_refers_to_nothing_outside(client: httpx.Client) -> None:
     for path in ("/", *(f"/static/{name}" for name in ("page.js", "events.js", "words.js", "page.css", "icon.svg"))):
         text = client.get(path).text.replace("http://www.w3.org/2000/svg", "")  # the name of a language, not a place
         assert not re.search(r"""https?:|wss?:|["'(]//|@import""", text)
-
-
-def test_a_taken_port_is_named(board: FakeBoard) -> None:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        port = taken.getsockname()[1]
-        server = WebServer(create_app(board), "127.0.0.1", port)
-        with pytest.raises(MissingError, match=str(port)) as caught:
-            server.start()
-    assert caught.value.exit_code == 3
-    assert server.stop(1.0)
-
-
-def test_an_address_that_is_not_this_machines_is_named(board: FakeBoard) -> None:
-    with pytest.raises(MissingError, match=r"192\.0\.2\.77"):
-        WebServer(create_app(board), "192.0.2.77", 0).start()
-
-
-def test_stopping_ends_every_endless_answer(board: FakeBoard) -> None:
-    server = WebServer(create_app(board), "127.0.0.1", 0)
-    server.start()
-    base = f"http://127.0.0.1:{server.port}"
-    ended = []
-    begun = threading.Barrier(4)
-
-    def hold(path: str) -> None:
-        with httpx.stream("GET", base + path, timeout=30) as response:
-            begun.wait(20)
-            for _ in response.iter_bytes():
-                pass
-        ended.append(path)
-
-    paths = ["/live/gate", "/live/yard", "/api/v1/events/stream"]
-    threads = [threading.Thread(target=hold, args=(path,)) for path in paths]
-    for thread in threads:
-        thread.start()
-    begun.wait(20)
-    assert server.stop(10.0)
-    for thread in threads:
-        thread.join(20)
-    assert sorted(ended) == sorted(paths)
-    assert not server.alive
-    assert server.crashed is None
-
-
-def test_stopping_sends_a_waiting_snapshot_home(board: FakeBoard) -> None:
-    server = WebServer(create_app(board), "127.0.0.1", 0)
-    server.start()
-    found: list[httpx.Response] = []
-    url = f"http://127.0.0.1:{server.port}/api/v1/streams/gate/snapshot.jpg?wait=10"
-    thread = threading.Thread(target=lambda: found.append(httpx.get(url, timeout=30)))
-    thread.start()
-    bounded_wait(lambda: board.live.watchers() == 1)
-    assert server.stop(10.0)
-    thread.join(20)
-    assert (found[0].status_code, found[0].json()["error"]["code"]) == (503, "stopping")
 
 
 def test_the_frame_age_grows_after_a_camera_has_died(board: FakeBoard) -> None:

@@ -1,4 +1,4 @@
-"""Who asks too much is told when to come back; who guesses tokens is not listened to; slow clients are cut off."""
+"""Who asks too much is told when to come back; guesses are not answered for ever; slow clients are cut off."""
 
 from __future__ import annotations
 
@@ -80,15 +80,27 @@ def test_too_many_requests_are_told_when_to_come_back():
         assert client.get("/healthz").status_code == 200
 
 
-def test_who_guesses_is_not_listened_to_not_even_with_the_right_token():
+def test_who_guesses_is_told_nothing_for_a_while_but_locks_nobody_out():
     clock = FakeClock()
     with serving(clock, Tokens(ADMIN, READ)) as client:
         guesses = [client.get("/metrics", headers=bearer(f"guess{n}")).status_code for n in range(12)]
         assert guesses == [401] * int(WRONG_TOKENS.burst) + [429, 429]
-        assert client.get("/metrics", headers=bearer(READ)).status_code == 429
+        for token in (READ, ADMIN):
+            assert client.get("/metrics", headers=bearer(token)).status_code == 200, "others may have this address too"
         assert client.get("/healthz").status_code == 200, "probes need no token"
+        assert client.get("/metrics").status_code == 401, "no token is no guess"
+        assert client.get("/metrics", headers=bearer("guess")).status_code == 429
         clock.advance(1 / WRONG_TOKENS.per_second)
-        assert client.get("/metrics", headers=bearer(READ)).status_code == 200
+        assert client.get("/metrics", headers=bearer("guess")).status_code == 401
+
+
+def test_requests_without_a_token_use_up_nothing_of_those_with_one():
+    with serving(FakeClock(), Tokens(ADMIN, READ)) as client:
+        flood = [client.get("/healthz").status_code for _ in range(int(REQUESTS.burst) + 1)]
+        assert (flood[0], flood[-1]) == (200, 429)
+        answers = [client.get("/metrics", headers=bearer(READ)) for _ in range(int(REQUESTS.burst) + 1)]
+        assert {answer.status_code for answer in answers[:-1]} == {200}
+        assert answers[-1].status_code == 429, "whoever has a token is bounded too"
 
 
 def test_asking_without_a_token_is_no_guess():

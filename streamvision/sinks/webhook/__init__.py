@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
@@ -13,6 +12,7 @@ import structlog
 
 from streamvision import __version__
 from streamvision.errors import SinkError
+from streamvision.files import Stamp, stamp
 from streamvision.interfaces import SinkContext, StoredEvent
 from streamvision.sinks.confirmed import Confirmed
 from streamvision.sinks.encryption import usable_context
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from streamvision.sinks.webhook.post import Poster
 
 log = structlog.get_logger()
-
-Stamp = tuple[tuple[int, int, int] | None, ...]
 
 
 class WebhookSink:
@@ -50,7 +48,7 @@ class WebhookSink:
         self._utc_s = utc_s
         self._confirmed = Confirmed()
         self._poster: Poster | None = None
-        self._stamp: Stamp = ()
+        self._stamps: tuple[Stamp | None, ...] = ()
 
     def deliver(self, events: Sequence[StoredEvent]) -> None:
         """Post what the receiver has not confirmed yet.
@@ -86,9 +84,9 @@ class WebhookSink:
 
     def _current(self) -> Poster:
         """Return the client; a new one after a file of its TLS has changed."""
-        stamp = self._stamp_now()
-        if self._poster is None or stamp != self._stamp:
-            self._stamp = stamp  # also before a failure, which is told once for each change
+        stamps = self._stamps_now()
+        if self._poster is None or stamps != self._stamps:
+            self._stamps = stamps  # also before a failure, which is told once for each change
             fresh = self._fresh(self._poster)
             if self._poster is not None and fresh is not self._poster:
                 self._poster.close()
@@ -111,16 +109,6 @@ class WebhookSink:
             log.warning("the receiver's certificate is not checked", sink=self._context.name, receiver=place)
         return Poster(self._options, tls, f"streamvision/{__version__}")
 
-    def _stamp_now(self) -> Stamp:
+    def _stamps_now(self) -> tuple[Stamp | None, ...]:
         paths = self._options.tls.paths(self._context.state_dir)
-        return tuple(_stamp(path) for path in (paths.ca, paths.certificate, paths.key))
-
-
-def _stamp(path: str | None) -> tuple[int, int, int] | None:
-    if path is None:
-        return None
-    try:
-        stat = os.stat(path)
-    except OSError:
-        return None
-    return stat.st_mtime_ns, stat.st_ino, stat.st_size
+        return tuple(None if path is None else stamp(path) for path in (paths.ca, paths.certificate, paths.key))
