@@ -125,6 +125,7 @@ class Wire:
             self._take(in_flight, 0, confirmed, refusals)
         except SinkError:
             # Mosquitto 2.0.11 ends the connection after a refusal; what it said before that still holds.
+            self._hear_out(in_flight, confirmed, refusals)
             if not refusals:
                 raise
             self.cut()
@@ -210,12 +211,25 @@ class Wire:
     ) -> None:
         """Take confirmations until at most so many messages are in flight."""
         while len(in_flight) > most:
-            mid, code = self._confirmation()
-            message = in_flight.pop(mid, None)
-            if message is not None and code < _FAILURE:
-                confirmed(message)
-            elif message is not None:
-                self._refused(message, self._refusal(code, message), refusals)
+            self._heed(*self._confirmation(), in_flight, confirmed, refusals)
+
+    def _hear_out(
+        self, in_flight: dict[int, Message], confirmed: Callable[[Message], None], refusals: list[SinkError]
+    ) -> None:
+        """Take what has been confirmed or refused and not been looked at yet."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                self._heed(*self._confirmations.get_nowait(), in_flight, confirmed, refusals)
+
+    def _heed(
+        self, mid: int, code: int, in_flight: dict[int, Message], confirmed: Callable[[Message], None],
+        refusals: list[SinkError],
+    ) -> None:  # fmt: skip
+        message = in_flight.pop(mid, None)
+        if message is not None and code < _FAILURE:
+            confirmed(message)
+        elif message is not None:
+            self._refused(message, self._refusal(code, message), refusals)
 
     def _launch(self, message: Message, in_flight: dict[int, Message], refusals: list[SinkError]) -> None:
         try:

@@ -138,6 +138,23 @@ def test_a_forbidden_topic_is_refused_for_good_and_the_neighbours_arrive(tmp_pat
         heard.close()
 
 
+def test_what_the_broker_said_before_the_connection_broke_holds(rig, broker):
+    one = rig()
+    one.sink.open()
+    wire = one.sink._link.wire()
+    send = wire._send
+
+    def breaking(message):
+        if message.event_id == event(2).id:
+            wait_until(lambda: wire._confirmations.qsize() > 0, WAIT_S)
+            raise SinkError("the connection broke", reason="connection")
+        return send(message)
+
+    wire._send = breaking
+    assert one.refused(1, 2).reason == "connection"
+    assert [each.position for each in one.sink._confirmed.missing(stored(1, 2))] == [2]
+
+
 def test_too_large_is_refused_for_good(tmp_path):
     with brokered(tmp_path, more="max_packet_size 3000\n") as broker:
         by_broker = Rig(broker, tmp_path)
