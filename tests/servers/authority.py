@@ -55,6 +55,7 @@ class Authority:
         paths[1].write_bytes(
             key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, locked)
         )  # fmt: skip
+        paths[1].chmod(0o600)
         return paths
 
     def _builder(self, subject: x509.Name, key: ec.EllipticCurvePublicKey, until: timedelta = DAYS):

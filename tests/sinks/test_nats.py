@@ -10,6 +10,7 @@ import pytest
 
 from tests.harness import wait_until
 from tests.servers.nats import NatsServer, read
+from tests.servers.nats_accounts import Accounts
 from tests.servers.process import certificates
 from tests.sinks.brokers import (
     BOUND_S,
@@ -242,5 +243,24 @@ def test_login_and_tls(tmp_path, caplog):
         missing = failure(sink(username=None, password=None, credentials="none.creds"), stored(2))
         assert (missing.reason, missing.where) == ("auth", str(tmp_path / "none.creds"))
         assert not caplog.records
+    finally:
+        server.process.kill()
+
+
+def test_a_users_credentials_file(tmp_path):
+    accounts = Accounts()
+    server = NatsServer(tmp_path / "server", *accounts.config)
+    server.process.start()
+    believed = accounts.credentials(tmp_path / "user.creds")
+    strange = accounts.credentials(tmp_path / "stranger.creds", believed=False)
+    try:
+        sink = sink_of(server, tmp_path, credentials="user.creds")
+        sink.deliver(stored(1, 2))
+        sink.close()
+        found = server.ask(lambda jetstream: read(jetstream, "STREAMVISION", 0), user_credentials=str(believed))
+        assert [message.headers["Nats-Msg-Id"] for message in found] == ids(1, 2)
+        seed = strange.read_text().splitlines()[5]
+        error = failure(sink_of(server, tmp_path, credentials=str(strange), timeout=5), stored(3), secret=seed)
+        assert (error.reason, error.permanent) == ("auth", False)
     finally:
         server.process.kill()

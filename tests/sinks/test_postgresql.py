@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from tests.servers.authority import Authority
 from tests.servers.postgresql import DATABASE, PASSWORD, USER, PostgresqlServer
 from tests.servers.process import certificates
 from tests.sinks.brokers import (
@@ -230,6 +231,38 @@ def test_tls_believes_only_whom_it_should(server, tmp_path):
     assert failure(sink_of(server, tmp_path, tls={}), stored(2)).reason == "tls"
     missing = failure(sink_of(server, tmp_path, tls={"ca": "none.pem"}), stored(2))
     assert (missing.reason, missing.where) == ("tls", str(tmp_path / "none.pem"))
+
+
+def test_a_client_certificate_is_shown_instead_of_a_password(tmp_path):
+    authority = Authority(tmp_path / "authority")
+    server = PostgresqlServer()
+    certificate, key = (server.give(path) for path in authority.issue("server"))
+    authority.issue("sv", password=PASSWORD)
+    stranger = authority.issue("stranger")
+    data = server.folder / "data"
+    with (data / "postgresql.conf").open("a") as file:
+        file.write(f"ssl = on\nssl_key_file = '{key}'\nssl_cert_file = '{certificate}'\n")
+        file.write(f"ssl_ca_file = '{server.give(authority.ca)}'\n")
+    rules = (data / "pg_hba.conf").read_text()
+    (data / "pg_hba.conf").write_text(f"hostssl all sv all cert\n{rules}")
+    server.process.start()
+    try:
+        server.run("CREATE ROLE sv LOGIN")
+        server.run("GRANT ALL ON SCHEMA public TO sv")
+        tls = {"ca": str(authority.ca), "certificate": "authority/sv.pem", "key": "authority/sv.key"}
+        login = {"username": "sv", "password": None}
+        sink = sink_of(server, tmp_path, **login, tls={**tls, "key_password": PASSWORD})
+        sink.deliver(stored(1))
+        sink.close()
+        assert rows(server) == ids(1)
+        wrong = failure(sink_of(server, tmp_path, **login, tls={**tls, "key_password": "wrong-horse"}), stored(2))
+        assert wrong.reason == "tls"
+        names = dict(zip(("certificate", "key"), map(str, stranger), strict=True))
+        foreign = failure(sink_of(server, tmp_path, **login, tls={"ca": str(authority.ca), **names}), stored(2))
+        assert (foreign.reason, foreign.permanent) == ("auth", False)
+        assert failure(sink_of(server, tmp_path, **login, tls={"ca": str(authority.ca)}), stored(2)).reason == "tls"
+    finally:
+        server.close()
 
 
 def test_nothing_leaks_from_connection_to_connection(server, tmp_path):
