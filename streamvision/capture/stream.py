@@ -115,9 +115,13 @@ class StreamCapture:
     def stay(self, channel: Channel[Frame], turn: Callable[[], None]) -> bool:
         """Go on filling a channel that was to be left by a turn that has not begun; ``turn`` is called as at a turn.
 
-        False where it is too late for that: the channel is closed.
+        False where it is too late for that, or no turn is to come.
         """
         return self._course.stay(channel, turn)
+
+    def also(self, errand: Callable[[], None]) -> bool:
+        """Do something at the turn that is to come, or has begun, after all that is due there; False without one."""
+        return self._course.also(errand)
 
     def disown(self) -> Callable[[], None]:
         """Let a capture that does not end fill nothing, and write into nobody's books; for others it has stopped.
@@ -181,9 +185,9 @@ class StreamCapture:
                 raise LeftBehind from error
             self.crashed = error
             log.error("capture crashed", stream=self.options.stream, exc_info=error)
-        while (target := self._course.end()) is not None:  # a turn that comes too late: what it was to do is due now
+        while self._course.end():  # a turn that comes too late: what it was to do is due now
             self._settle(0)
-            target.turn()
+            self._course.arrive()
         self._connection.stopped(reason, cause, self._clock.monotonic())
         self._done.set()
 
@@ -267,9 +271,9 @@ class StreamCapture:
 
     def _turn(self, *, in_hand: int) -> None:
         """Turn to the next target if there is one, with so many pictures in hand that are not prepared yet."""
-        if (target := self._course.turn()) is not None:
+        if self._course.turn():
             self._settle(in_hand)
-            target.turn()
+            self._course.arrive()
 
     def _settle(self, in_hand: int) -> None:
         """Wait until all but the pictures in hand have their fate."""

@@ -297,11 +297,14 @@ class Changeover:
             lane = self.stages.lanes[change.new.model]
             errands.append(errand := self._judged_by(row, lane, self.fresh.parts[name]))
             row.settings = change.new
-            if lane is row.lane:
-                self.running.tell(errand)
-            else:
+            if lane is not row.lane:
                 self._switch(row, lane, errand)
+            elif not row.capture.also(partial(self._tell, errand)):  # nothing told earlier is still to come
+                self.running.tell(errand)
         wait_for(errands, SETTLE_S)
+
+    def _tell(self, errand: Errand) -> None:
+        self.running.tell(errand)
 
     def _switch(self, row: Row, lane: Lane, errand: Errand) -> None:
         """Send a stream's pictures to another engine; the analysis hears of it between the last and the first."""

@@ -16,7 +16,7 @@ from streamvision.errors import ConnectError
 from streamvision.pipeline import Pipeline
 from tests.engine.fake_backends import FakeBackend, workshop
 from tests.harness import assert_balanced, read_events, running, wait_until
-from tests.reload.scene import STREAMS, WAIT_S, Recorder, change, more, stream, toy, unbroken
+from tests.reload.scene import STREAMS, WAIT_S, ZONE, Recorder, change, more, rule, stream, toy, unbroken
 from tests.sinks.samples import event
 from tests.sinks.test_store import fill_disk, free_disk
 
@@ -82,6 +82,30 @@ def test_models_come_and_go_back_while_a_camera_is_being_opened(
         more(pipeline, "a", "keepA", "keepB", "keepC", by=1)
     assert unbroken(recorder.numbers("a"))
     assert_balanced(pipeline.metrics.stream("a"))
+
+
+def test_a_rule_changes_while_a_change_of_the_model_waits_for_the_camera(
+    street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    models = "models: {" + ", ".join(f"{name}: {{manifest: {toy(tmp_path, name)}}}" for name in "AB") + "}\n"
+
+    def config(model: str, zone: str, slow: Slow) -> str:
+        rest = f"model: {model}, {ZONE}, rules: [{rule('r', zone)}]"
+        kept = "".join(stream(f"keep{name}", street, f"model: {name}, fps: 2") for name in "AB")
+        return models + "streams:\n" + stream("a", slow.path, rest) + kept
+
+    with (
+        slowly(monkeypatch, tmp_path, street) as slow,
+        running(config("A", "all", slow), tmp_path, workshop=workshop(tmp_path, FakeBackend("cpu"))) as pipeline,
+    ):
+        assert slow.entered.wait(WAIT_S)
+        monkeypatch.setattr("streamvision.pipeline.changeover.SETTLE_S", 0.1)
+        change(pipeline, config("B", "all", slow), tmp_path)
+        change(pipeline, config("B", "left", slow), tmp_path)
+        row = pipeline._stages.rows["a"]
+        slow.let_go.set()
+        more(pipeline, "a", by=3)
+        assert row.analyser._rules == [row.parts.rules["r"]], "the newest rule counts"
 
 
 @pytest.mark.parametrize("back", [False, True])
