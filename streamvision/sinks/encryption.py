@@ -44,7 +44,8 @@ def usable_context(tls: TlsOptions, folder: Path, where: str) -> ssl.SSLContext:
     try:
         return tls.context(folder)
     except (OSError, ValueError) as error:
-        why = (getattr(error, "reason", None) or "wrong password, or not what it should be").lower().replace("_", " ")
+        said = (getattr(error, "reason", None) or "").lower().replace("_", " ")
+        why = str(error) if type(error) is ValueError else said or "wrong password, or not what it should be"
         raise SinkError(f"the files of tls cannot be used: {why}", where=where, reason="tls") from None
 
 

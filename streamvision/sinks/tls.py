@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -44,6 +45,11 @@ class TlsOptions(Strict):
             raise ValueError("there is a key but no certificate; add certificate: FILE")
         return self
 
+    @property
+    def password(self) -> str | Callable[[], str]:
+        """What Python's TLS is to take for the key's password."""
+        return secret(self.key_password) or _no_password
+
     def paths(self, folder: Path) -> TlsPaths:
         """Return the files, relative ones taken from a folder."""
         return TlsPaths(*(_at(folder, name) for name in (self.ca, self.certificate, self.key)))
@@ -62,7 +68,7 @@ class TlsOptions(Strict):
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if files.certificate is not None:
-            context.load_cert_chain(files.certificate, files.key, secret(self.key_password))
+            context.load_cert_chain(files.certificate, files.key, self.password)
         return context
 
 
@@ -94,6 +100,11 @@ def tls_error(error: BaseException | None) -> ssl.SSLError | None:
             return error
         error = error.__cause__ or error.__context__
     return None
+
+
+def _no_password() -> str:
+    """Refuse an encrypted key without its password: OpenSSL would ask the terminal, where nobody waits for it."""
+    raise ValueError("the key is encrypted; give key_password")
 
 
 def _at(folder: Path, name: str | None) -> str | None:

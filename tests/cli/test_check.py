@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 from streamvision.cli import app
 from streamvision.errors import ConfigError
 from streamvision.resources import shipped
+from tests.servers.authority import Authority
 
 ENV = {"CAM_USER": "operator", "CAM_PASSWORD": "s3cret/word"}
 
@@ -75,3 +76,19 @@ def test_a_certificate_that_is_not_there_yet_is_a_warning(tmp_path, sink, conten
     assert result.exit_code == 0
     assert f"{path}: OK" in result.stdout
     assert result.stderr.startswith(f"warning: sink out cannot deliver: {tmp_path / 'var' / 'ca.pem'}: ")
+
+
+def test_the_password_of_a_sinks_key_is_asked_of_nobody(tmp_path):
+    certificate, key = Authority(tmp_path / "authority").issue("sv", password="pa55word")
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "streams: [{id: a, url: 'demo:street'}]\nsinks:\n  - {name: out, type: webhook, url: 'https://h.example/in', "
+        f"tls: {{certificate: {certificate}, key: {key}}}}}\n"
+    )
+    reading, writing = os.openpty()  # a terminal on which nobody types
+    with open(reading, "rb"), open(writing, "rb") as terminal:
+        done = subprocess.run(
+            [sys.executable, "-m", "streamvision", "check", str(path)],
+            stdin=terminal, capture_output=True, text=True, timeout=60, check=False, start_new_session=True,
+        )  # fmt: skip
+    assert (done.returncode, "the key is encrypted; give key_password" in done.stderr) == (0, True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import subprocess
 import sys
 import urllib.error
@@ -14,12 +15,14 @@ import urllib.request
 from pathlib import Path
 
 import pytest
+import structlog
 
 from streamvision.errors import StoreError, StoreUnusable
 from streamvision.metrics import Metrics
 from streamvision.paths import STORE_FILE
 from streamvision.sinks.database import EventLog
-from streamvision.sinks.standin import StandInStore, _memory_for, can_be_used, open_or_stand_in, trouble
+from streamvision.sinks.memory import Memory
+from streamvision.sinks.standin import StandInStore, can_be_used, open_or_stand_in, trouble
 from streamvision.sinks.store import EventStore
 from tests.fakes import FakeClock
 from tests.harness import free_port, wait_until
@@ -100,33 +103,79 @@ os.kill(os.getpid(), 9)
     if isinstance(store, StandInStore):
         heal(blocked)
         assert store.move(FakeClock()) == 3
-    assert not _memory_for(blocked).exists()
+    assert not Memory.of(blocked).folder.exists()
 
 
-def test_a_folder_of_somebody_else_is_not_believed(blocked: Path):
-    folder = _memory_for(blocked)
-    folder.mkdir(mode=0o777)
-    folder.chmod(0o777)
-    try:
-        with pytest.raises(StoreError, match="belongs to somebody else"):
-            opened(blocked)
-        heal(blocked)
-        store = opened(blocked)
-        assert not isinstance(store, StandInStore)
-        store.close()
-    finally:
-        folder.rmdir()
-
-
-def test_visitors_see_what_is_in_memory(blocked: Path):
+def left_in_memory(blocked: Path) -> Memory:
+    """What a daemon leaves that has ended while the disk was not there."""
     store = opened(blocked)
     assert isinstance(store, StandInStore)
-    store.append([an_event(0)])
-    store.flush()
-    assert len(store.visitors.latest(5)) == len(store.visitors.after(0, 5)) == 1
+    store.append([an_event(1), an_event(2)])
     store.close()
+    with pytest.raises(StoreError, match="2 events stay in memory"):
+        store.move(FakeClock())
+    return Memory.of(blocked)
+
+
+def test_a_damaged_store_in_memory_is_moved_aside_and_never_removed(blocked: Path):
+    memory = left_in_memory(blocked)
+    with memory.file.open("r+b") as file:
+        file.write(b"nonsense" * 1000)
     heal(blocked)
-    assert store.move(FakeClock()) == 1
+    with structlog.testing.capture_logs() as logs:
+        store = opened(blocked)
+    assert not isinstance(store, StandInStore)
+    store.close()
+    (told,) = (line for line in logs if "moved aside" in line["event"])
+    assert (Path(told["moved_to"]) / STORE_FILE).read_bytes().startswith(b"nonsense")
+    assert not memory.folder.exists()
+
+
+def test_memory_that_cannot_be_read_now_is_left_for_the_next_start(blocked: Path, monkeypatch: pytest.MonkeyPatch):
+    memory = left_in_memory(blocked)
+    heal(blocked)
+
+    def full(_: Memory) -> int:
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Memory, "waiting", full)
+        opened(blocked).close()
+    assert memory.waiting() == 2
+    store = opened(blocked)
+    assert len(store.after(0, 10)) == 2
+    store.close()
+
+
+def test_a_disk_without_room_for_what_is_in_memory_cannot_be_used_yet(blocked: Path, monkeypatch: pytest.MonkeyPatch):
+    memory = left_in_memory(blocked)
+    heal(blocked)
+    monkeypatch.setattr(Memory, "move_to", lambda *_: (_ for _ in ()).throw(StoreUnusable("no room", where="there")))
+    store = opened(blocked)
+    assert isinstance(store, StandInStore), "in order, and not behind what is new"
+    assert len(store.after(0, 10)) == 2
+    store.close()
+    monkeypatch.undo()
+    assert can_be_used(blocked, memory.size)
+    assert not can_be_used(blocked, 1 << 60)
+
+
+@pytest.mark.parametrize("healed", [True, False])
+def test_a_folder_of_somebody_else_is_not_believed(blocked: Path, healed: bool):
+    folder = Memory.of(blocked).folder
+    folder.mkdir()
+    folder.chmod(0o777)
+    (folder / STORE_FILE).write_bytes(b"a trap")
+    if healed:
+        heal(blocked)
+    store = opened(blocked)
+    assert isinstance(store, StandInStore) is not healed
+    store.append([an_event(1)])
+    store.close()
+    assert (folder / STORE_FILE).read_bytes() == b"a trap"
+    if isinstance(store, StandInStore):
+        heal(blocked)
+        assert store.move(FakeClock()) == 1
 
 
 def test_everything_moves_to_a_new_store(blocked: Path):

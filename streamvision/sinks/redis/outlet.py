@@ -128,7 +128,7 @@ class Outlet:
             "ssl_ca_certs": files.ca,
             "ssl_certfile": files.certificate,
             "ssl_keyfile": files.key,
-            "ssl_password": secret(tls.key_password),
+            "ssl_password": tls.password,
             "ssl_cert_reqs": "required" if tls.verify else "none",
             "ssl_check_hostname": tls.verify,
         }
