@@ -26,7 +26,7 @@ from streamvision.capture.allowed import MAX_PIXELS
 from streamvision.capture.faults import capture_error, hide_credentials, opening_error, reading_error, timed_out
 from streamvision.capture.losses import listening, missed
 from streamvision.capture.picture import DecodedPicture
-from streamvision.clock import Clock
+from streamvision.clock import Clock, in_our_time
 from streamvision.errors import BrokenMedia, CaptureError, EndOfStream, UnsupportedMedia
 from streamvision.interfaces import SourcePicture
 from streamvision.redact import redact_url
@@ -279,13 +279,14 @@ class Demuxer:
     def _sender_time(self, packet: Packet[VideoStream] | None) -> datetime | None:
         """Return the wall time that RTCP sender reports give to a packet's picture, None before the first report.
 
-        The first one is left out: the parser hands it to the picture before, too.
+        The first one is left out: the parser hands it to the picture before, too. So is every time that is not ours:
+        a camera whose clock was never set reports from NTP's year 1900, and FFmpeg counts back from there.
         """
         if packet is None or not packet.has_sidedata("prft"):
             return None
         first, self._progress.timed_by_sender = not self._progress.timed_by_sender, True
         (micros,) = _PRODUCER_TIME.unpack_from(bytes(packet.get_sidedata("prft")))
-        return None if first else _EPOCH + timedelta(microseconds=micros)
+        return None if first else _stated_time(micros)
 
     def _skip(self, error: av.error.FFmpegError, pts_s: float | None, now_s: float) -> None:
         """Go on behind a broken packet, unless there were too many in a row."""
@@ -326,6 +327,14 @@ class Demuxer:
 
 def _pts_s(packet: Packet[VideoStream]) -> float | None:
     return None if packet.pts is None else float(packet.pts * packet.time_base)
+
+
+def _stated_time(micros: int) -> datetime | None:
+    try:
+        moment = _EPOCH + timedelta(microseconds=micros)
+    except OverflowError:
+        return None
+    return moment if in_our_time(moment) else None
 
 
 def _best_video(container: InputContainer, where: str) -> VideoStream:

@@ -201,7 +201,8 @@ def _cut(
 
 def _as_array(plane: VideoPlane, channels: int) -> UInt8:
     """Return a plane's pixels without copying; the array keeps the frame's memory alive."""
-    rows: UInt8 = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+    rows: UInt8 = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, abs(plane.line_size))
+    rows = rows[::-1] if plane.line_size < 0 else rows  # bottom-up, as raw video in AVI files can be
     pixels = rows[: plane.height, : plane.width * channels]
     return pixels if channels == 1 else pixels.reshape(plane.height, plane.width, channels)
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import io
+import struct
 import weakref
 from pathlib import Path
+from typing import get_args
 
 import av
 import pytest
+from av.packet import PacketSideData, PktSideDataT
 
 from streamvision.capture.demux import Demuxer, Medium
 from streamvision.clock import SystemClock
@@ -121,6 +124,28 @@ def test_files_state_no_sender_time(tmp_path: Path) -> None:
     demuxer.open()
     assert {picture.sender_utc for picture in read_some(demuxer, 5)} == {None}
     demuxer.close()
+
+
+@pytest.mark.parametrize(("micros", "year"), [(1_780_000_000_000_000, 2026), (-(1 << 56), None), (1 << 62, None)])
+def test_a_stated_time_is_of_our_time_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, micros: int, year: int | None
+) -> None:
+    heard = Demuxer._demuxed
+
+    def timed(demuxer: Demuxer) -> tuple[av.Packet | None, av.error.FFmpegError | None]:
+        packet, error = heard(demuxer)
+        if packet is not None and packet.size:
+            data = PacketSideData(get_args(PktSideDataT).index("prft"), 16)
+            data.update(struct.pack("=qq", micros, 0))
+            packet.set_sidedata(data)
+        return packet, error
+
+    monkeypatch.setattr(Demuxer, "_demuxed", timed)
+    demuxer = _demuxer(encode(tmp_path / "clip.mp4", [(64, 48)] * 5))
+    demuxer.open()
+    found = [picture.sender_utc for picture in read_some(demuxer, 5)]
+    demuxer.close()
+    assert [moment and moment.year for moment in found] == [None] + [year] * 4
 
 
 def test_closing_twice_and_closing_unopened_is_harmless(tmp_path: Path) -> None:

@@ -153,6 +153,35 @@ def test_what_a_process_has_for_itself_is_counted():
     assert (256 << 20) < memory.MAX_MEMORY <= 2 << 30
 
 
+def test_what_lies_in_the_files_for_pictures_counts_as_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(source, "LOOK_S", 0.01)
+    _, isolated = both(str(video(tmp_path / "clip.mp4")))
+    isolated.open()
+    child = psutil.Process(isolated.pid)
+    monkeypatch.setattr(source, "MAX_MEMORY", memory.taken(child.pid) + (60 << 20))
+    held = memory.taken(child.pid)
+    for fd in isolated._files:  # as a child does it; they are the same files
+        for at in range(40):
+            os.pwrite(fd, bytes(1 << 20), (at + 100) << 20)
+    assert memory.taken(child.pid) - held < 40 << 20, "to the process itself it does not count"
+    with pytest.raises(DecoderLost, match=r"was ended: it took more than \d+ MiB of memory"):
+        read_on(isolated)
+    assert not child.is_running()
+
+
+def test_a_file_for_pictures_cannot_grow():
+    fd = memory.memory_file(1 << 20)
+    try:
+        assert memory.filled([fd]) == 0
+        os.pwrite(fd, bytes(3 << 17), 1 << 19)
+        assert 3 << 17 <= memory.filled([fd]) <= 1 << 20
+        for beyond in (lambda: os.pwrite(fd, b"x", 1 << 20), lambda: os.ftruncate(fd, 1 << 21)):
+            with pytest.raises(PermissionError):
+                beyond()
+    finally:
+        os.close(fd)
+
+
 def test_nothing_is_left_behind_by_many_crashes(tmp_path: Path):
     clip = str(video(tmp_path / "clip.mp4"))
     me = psutil.Process()

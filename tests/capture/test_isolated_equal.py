@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from streamvision.capture.isolated import IsolatedSource
 from streamvision.capture.picture import DecodedPicture
 from streamvision.clock import SystemClock
 from streamvision.interfaces import Source, SourcePicture
+from streamvision.types import InputSpec, UInt8
 from tests.servers.http import http_camera
 from tests.servers.rtsp import RtspServer, requires_rtsp
 
@@ -98,6 +100,36 @@ def test_the_drawn_cameras_are_equal(scene: str) -> None:
     own, isolated = (first(way, 6) for way in ways("demo", f"demo:{scene}?seed=4&size=160x96&fps=20"))
     assert own == isolated
     assert len({each.content for each in own}) == 6
+
+
+@pytest.mark.parametrize(("name", "pixel_format"), [("film.avi", "bgr24"), ("film.avi", "bgra"), ("film.nut", "gray")])
+def test_raw_video_that_lies_bottom_up_stands_upright_in_both(tmp_path: Path, name: str, pixel_format: str) -> None:
+    grey = np.zeros((54, 98), np.uint8)
+    grey[:20, :30] = 200  # at the top, on the left
+    path = bottom_up(tmp_path / name, np.dstack([grey] * 3), pixel_format)
+    spec, window = InputSpec((32, 32)), (10, 10, 60, 50)
+    own, isolated = ([each.picture for each in read_all(way)] for way in ways("file", str(path)))
+    assert len(own) == len(isolated) == 3
+    for one, other in zip(own, isolated, strict=True):
+        assert one.frame.planes[0].line_size < 0 < other.frame.planes[0].line_size
+        assert np.abs(one.rgb()[:, :, 0].astype(int) - grey).max() <= 1
+        np.testing.assert_array_equal(one.rgb(), other.rgb())
+        np.testing.assert_array_equal(one.prepare(spec)[0], other.prepare(spec)[0])
+        np.testing.assert_array_equal(one.crop(window, spec).pixels, other.crop(window, spec).pixels)
+
+
+def bottom_up(path: Path, rgb: UInt8, pixel_format: str) -> Path:
+    """Write three pictures as Windows' bitmaps lie: the last line first."""
+    with av.open(str(path), "w", options={"flipped_raw_rgb": "1"} if path.suffix == ".avi" else {}) as container:
+        stream = container.add_stream("rawvideo", rate=RATE)
+        stream.height, stream.width = rgb.shape[:2]
+        stream.pix_fmt = pixel_format
+        if path.suffix == ".nut":
+            stream.codec_context.extradata = b"BottomUp\0"  # FFmpeg's own mark; AVI has a negative height for it
+        for _ in range(3):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb[::-1]))))
+        container.mux(stream.encode(None))
+    return path
 
 
 @requires_rtsp

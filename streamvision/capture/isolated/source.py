@@ -16,9 +16,9 @@ import structlog
 from pydantic import BaseModel
 
 from streamvision import plugins
-from streamvision.capture.isolated.memory import MAX_MEMORY, taken
+from streamvision.capture.isolated.memory import MAX_MEMORY, filled, memory_file, taken
 from streamvision.capture.isolated.messages import FILES, MAX_MESSAGE, Message, Nonsense, parsed
-from streamvision.capture.isolated.wire import packed, read_pictures
+from streamvision.capture.isolated.wire import MAX_BYTES, packed, read_pictures
 from streamvision.clock import Clock
 from streamvision.errors import CaptureError, DecoderLost
 from streamvision.interfaces import SourcePicture
@@ -104,7 +104,7 @@ class IsolatedSource:
         self._line, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             try:
-                self._files = [os.memfd_create("streamvision-pictures", os.MFD_CLOEXEC) for _ in range(FILES)]
+                self._files.extend(memory_file(MAX_BYTES) for _ in range(FILES))
                 inherited = (theirs.fileno(), *self._files)
                 self._child = subprocess.Popen(
                     [sys.executable, "-m", "streamvision.capture.isolated.child", *map(str, inherited)],
@@ -159,7 +159,7 @@ class IsolatedSource:
         if self._child is None or now_s - self._looked_s < LOOK_S:
             return
         self._looked_s = now_s
-        if taken(self._child.pid) > MAX_MEMORY:
+        if taken(self._child.pid) + filled(self._files) > MAX_MEMORY:
             raise self._lost(f"it took more than {MAX_MEMORY >> 20} MiB of memory", "was ended")
 
     def _connected(self) -> socket.socket:

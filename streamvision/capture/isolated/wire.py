@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import av
 import numpy as np
+from av.video.plane import VideoPlane
 
 from streamvision.capture.isolated.messages import Described, Nonsense
 from streamvision.capture.picture import ArrayPicture, DecodedPicture
@@ -84,9 +85,17 @@ def _planes_of(picture: ScalablePicture) -> tuple[list[memoryview], dict[str, An
     facts = {
         "format": frame.format.name, "size_wh": [frame.width, frame.height], "rotation_deg": frame.rotation,
         "colorspace": int(frame.colorspace), "color_range": int(frame.color_range),
-        "line_sizes": [plane.line_size for plane in frame.planes],
+        "line_sizes": [abs(plane.line_size) for plane in frame.planes],
     }  # fmt: skip
-    return [memoryview(plane) for plane in frame.planes], facts
+    return [_from_the_top(plane) for plane in frame.planes], facts
+
+
+def _from_the_top(plane: VideoPlane) -> memoryview:
+    """Return a plane's lines in the order in which they are shown; raw video in AVI files can lie bottom-up."""
+    lines = memoryview(plane)
+    if plane.line_size >= 0:
+        return lines
+    return memoryview(np.frombuffer(lines, np.uint8).reshape(-1, -plane.line_size)[::-1].tobytes())
 
 
 def _write(fd: int, plane: memoryview, at: int) -> int:
