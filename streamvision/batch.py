@@ -119,6 +119,7 @@ class Batcher:
         with self._condition:
             if self.open_channel(stream) is not None:
                 raise ValueError(f"stream {stream!r} has a row already")
+            self._forget_finished()  # `collect` gets round to it only when nothing waits
             self._rows.append(_Row(stream, channel, live, weight))
         return channel
 
@@ -158,8 +159,11 @@ class Batcher:
         return bool(self._pending()) or self._over()
 
     def _over(self) -> bool:
-        self._rows = [row for row in self._rows if not row.channel.finished]
+        self._forget_finished()
         return self._closed and not self._rows
+
+    def _forget_finished(self) -> None:
+        self._rows = [row for row in self._rows if not row.channel.finished]
 
     def _end_if_over(self) -> None:
         if self._over():

@@ -177,6 +177,17 @@ def test_a_stream_may_join_late_and_leave():
     assert bench.collected() == [("a", 7)]
 
 
+def test_rows_that_are_done_do_not_pile_up_while_others_are_busy():
+    bench = Bench()
+    busy = bench.add("busy", live=False)
+    for seq in range(30):
+        busy.put(frame("busy", bench.clock.monotonic(), seq))
+        bench.add("a").close()
+        busy.put(frame("busy", bench.clock.monotonic(), seq))
+        assert bench.collected() == bench.collected() == [("busy", seq)]
+        assert len(bench.batcher._rows) <= 2
+
+
 def test_a_stream_has_one_row():
     bench = Bench()
     bench.add("a")

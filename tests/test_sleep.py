@@ -117,7 +117,7 @@ def test_threads_of_before_a_sleep_hold_no_other_stream_off():
     assert not any(together.obstacle(stream) for stream in ("a", "b", "c"))
     together.add("a", in_time=True)
     assert "2 earlier" in together.obstacle("a")
-    together.remove("a")
+    together.remove("a", in_time=True)
     assert together.obstacle("a") == ""
 
 

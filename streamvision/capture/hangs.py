@@ -46,12 +46,14 @@ class Abandoned:
     """The threads that were left behind, at most ``per_stream`` of one stream and ``in_all``. For any thread.
 
     Those that are in a call since before the machine slept, or since before a reload took their stream's capture away,
-    come back by the call's own deadline: they count for their stream only, because all streams may have them at once.
+    should come back by the call's own deadline, and all streams may have them at once: they have a larger bound of
+    their own, ``in_time``, for those that do not come back after all.
     """
 
-    def __init__(self, per_stream: int = 3, in_all: int = 24) -> None:
+    def __init__(self, per_stream: int = 3, in_all: int = 24, in_time: int = 256) -> None:
         self.per_stream = per_stream
         self.in_all = in_all
+        self.in_time = in_time
         self._hanging: Counter[str] = Counter()
         self._in_time: Counter[str] = Counter()
         self._lock = threading.Lock()
@@ -61,19 +63,22 @@ class Abandoned:
         with self._lock:
             (self._in_time if in_time else self._hanging)[stream] += 1
 
-    def remove(self, stream: str) -> None:
-        """Note that one has come back and ended."""
+    def remove(self, stream: str, *, in_time: bool = False) -> None:
+        """Note that one has come back and ended; ``in_time`` as when it was added."""
         with self._lock:
-            (self._in_time if self._in_time[stream] else self._hanging)[stream] -= 1
+            (self._in_time if in_time else self._hanging)[stream] -= 1
 
     def obstacle(self, stream: str) -> str:
         """Return why a stream must not open its source now; empty if it may."""
         with self._lock:
-            own, total = self._hanging[stream] + self._in_time[stream], self._hanging.total()
+            own = self._hanging[stream] + self._in_time[stream]
+            total, in_time = self._hanging.total(), self._in_time.total()
         if own >= self.per_stream:
             return f"{own} earlier connections hang in native code; the next one waits until one of them returns"
         if total >= self.in_all:
             return f"{total} connections of this daemon hang in native code; the next one waits until one returns"
+        if in_time >= self.in_time:
+            return f"{in_time} connections of this daemon were left and are not back yet; the next one waits for one"
         return ""
 
 
@@ -94,6 +99,8 @@ class Relay:
         self._lock = threading.Lock()
         self._due_s: float | None = None
         self._over = self._disowned = False
+        self._in_time: dict[threading.Thread, bool] = {}
+        """The threads left behind, and whether each was in time still."""
         self._thread = self._worker(None)
 
     def start(self) -> None:
@@ -134,8 +141,7 @@ class Relay:
             if self._clock.monotonic() < self._due_s:
                 return True
             why = hung(self._stream)
-            self._abandoned.add(self._stream)
-            self._relieve(why)
+            self._relieve(why, in_time=False)
             return why
 
     def interrupt(self, why: CaptureError) -> bool:
@@ -143,8 +149,7 @@ class Relay:
         with self._lock:
             if self._due_s is None:
                 return False
-            self._abandoned.add(self._stream, in_time=True)
-            self._relieve(why)
+            self._relieve(why, in_time=True)
             return True
 
     def leave(self) -> None:
@@ -154,7 +159,9 @@ class Relay:
                 self._disowned = True
                 self._abandoned.add(self._stream, in_time=True)
 
-    def _relieve(self, why: CaptureError) -> None:
+    def _relieve(self, why: CaptureError, *, in_time: bool) -> None:
+        self._abandoned.add(self._stream, in_time=in_time)
+        self._in_time[self._thread] = in_time
         self._due_s = None
         self._thread = self._worker(why)
         self._thread.start()
@@ -166,9 +173,11 @@ class Relay:
         try:
             self._work(why)
         except LeftBehind:
-            self._abandoned.remove(self._stream)
+            with self._lock:
+                in_time = self._in_time.pop(threading.current_thread())
+            self._abandoned.remove(self._stream, in_time=in_time)
         else:
             with self._lock:
                 self._over = True
                 if self._disowned:
-                    self._abandoned.remove(self._stream)
+                    self._abandoned.remove(self._stream, in_time=True)

@@ -85,6 +85,8 @@ class Changeover:
             raise
 
     def _take_back(self, done: Sequence[Step]) -> None:
+        came = [row for name in self.plan.streams.added if (row := self.stages.rows.get(name)) is not None]
+        self.running.stop_captures(came)
         try:
             for step in reversed(done):
                 step.undo()
@@ -189,8 +191,7 @@ class Changeover:
 
     def _remove_streams(self, names: Sequence[str]) -> None:
         rows = [row for name in names if (row := self.stages.rows.get(name)) is not None]
-        for row in rows:
-            row.capture.stop()  # all at once: each takes its time to end
+        self.running.stop_captures(rows)
         for row in rows:
             self._remove_stream(row)
 
@@ -203,7 +204,8 @@ class Changeover:
             stats.close("engine", "removed")  # what an engine still has comes back to nobody
             return events
 
-        self.running.end_capture(row)
+        if not self.running.end_capture(row):
+            return
         metrics.streams.pop(name, None)  # so that an engine that loses it does not count it once more
         wait_for([self.running.tell(Errand(leave))], SETTLE_S)
         row.lane.engine.forget(name)
@@ -222,13 +224,13 @@ class Changeover:
         return change.capture or replace(now, input=row.capture.options.input) != row.capture.options
 
     def _restart(self, changes: Sequence[StreamChange]) -> None:
-        for change in changes:
-            self.stages.rows[change.new.id].capture.stop()  # all at once: each takes its time to end
+        self.running.stop_captures([self.stages.rows[change.new.id] for change in changes])
         for change in changes:
             row, parts = self.stages.rows[change.new.id], self.fresh.parts[change.new.id]
             self._begin_again(row, change.new, self.stages.lanes[change.new.model], parts, scene=change.scene)
 
     def _restore_streams(self, before: Mapping[str, Row]) -> None:
+        self.running.stop_captures([self.stages.rows[name] for name in before])
         for name, was in before.items():
             row = self.stages.rows[name]
             judged = row.parts is not was.parts  # happenings have ended: all begins anew
@@ -240,7 +242,8 @@ class Changeover:
     def _begin_again(self, row: Row, stream: StreamSettings, lane: Lane, parts: Parts, *, scene: bool) -> None:
         """End a stream's capture and start another, which goes on with its media time and its numbers."""
         earlier = row.capture
-        self.running.end_capture(row)
+        if not self.running.end_capture(row):
+            return
         if scene:
             row.lane.engine.forget(stream.id)
         if parts is not row.parts:

@@ -102,6 +102,8 @@ class Row:
     parts: Parts
     over: bool = False
     """Whether the analysis knows that the last picture has been through."""
+    end_by_s: float | None = None
+    """Until when a capture that was asked to end is given to do so, on the monotonic clock."""
 
 
 @dataclass(slots=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -79,7 +79,7 @@ class Running:
     def capture(self, row: Row) -> None:
         """Start a stream's capture."""
         self.wiring.heartbeats.register(capture_stage(row.settings.id), CAPTURE_ALLOWANCE_S)
-        row.over = False
+        row.over, row.end_by_s = False, None
         row.capture.start()
 
     def tell(self, errand: Errand) -> Errand:
@@ -87,17 +87,28 @@ class Running:
         self.wiring.hand_over(errand)
         return errand
 
+    def stop_captures(self, rows: Iterable[Row]) -> None:
+        """Ask captures to end, all by the same moment: each takes its time; does not wait."""
+        end_by_s = self.wiring.clock.monotonic() + CAPTURE_END_S
+        for row in rows:
+            row.capture.stop()
+            row.end_by_s = end_by_s if row.end_by_s is None else row.end_by_s
+
     def end_capture(self, row: Row) -> bool:
-        """End a stream's capture and see every picture of it to its fate; False where it had to be left behind."""
-        row.capture.stop()
-        ended = self._wait(lambda: row.capture.join(_PEEK_S), CAPTURE_END_S)
-        if not ended:
+        """End a stream's capture and see every picture of it to its fate; leave it behind where it does not end.
+
+        False where the daemon is going down: then the row stays what it is, and `end` ends its capture.
+        """
+        self.stop_captures([row])
+        if not self._wait(lambda: row.capture.join(_PEEK_S), left_s(self.wiring.clock, row.end_by_s or 0.0)):
+            if self.stopping.is_set():  # it was given no time: it may be well, and have a picture in hand
+                return False
             log.warning("left behind while it waits for its camera", stream=row.settings.id)
             row.capture.disown()()
         stats = self.wiring.metrics.stream(row.settings.id)
         self._wait(lambda: stats.in_flight == 0, SETTLE_S)
         lose(row.inlet, partial(self.wiring.drop, "batch", "stopped"))
-        return ended
+        return True
 
     def end_delivery(self, delivery: Delivery) -> None:
         """End a delivery after the attempt that is under way; the rest waits in the store."""

@@ -220,6 +220,42 @@ def test_one_that_is_disowned_counts_until_its_thread_ends():
     assert not together.obstacle("gate"), "a thread that has ended holds nothing"
 
 
+def test_those_that_should_come_back_and_do_not_are_bounded_over_all_streams():
+    """Streams that get a new name at every reload are bounded by nothing else."""
+    together, stuck, after = Abandoned(in_time=2), [Hanging("open"), Hanging("open")], Hanging("")
+    rigs = [Rig(source, abandoned=together, stream=f"name{number}") for number, source in enumerate(stuck)]
+    for rig, source in zip(rigs, stuck, strict=True):
+        assert not together.obstacle("name2")
+        assert source.entered.wait(WAIT_S)
+        rig.capture.stop()
+        rig.capture.disown()
+    following = Rig(after, abandoned=together, stream="name2")
+    until(lambda: "2 connections of this daemon were left" in following.stats.cause)
+    assert after.reads == 0
+    stuck[0].let_go.set()
+    until(lambda: following.stats.decoded > 3)
+    stuck[1].let_go.set()
+    for rig in (following, *rigs):
+        rig.end()
+
+
+def test_one_that_hung_and_comes_back_is_counted_off_where_it_was_counted():
+    together, hung, asleep = Abandoned(in_all=1), Hanging("open"), Hanging("read")
+    rig = Rig(hung, asleep, Hanging(""), abandoned=together)
+    rig.hang(hung)
+    assert together.obstacle("yard")
+    together.in_all = 2
+    assert asleep.entered.wait(WAIT_S)
+    rig.capture.woken(3600.0)
+    together.in_all = 1
+    hung.let_go.set()
+    until(lambda: together.obstacle("yard") == "")
+    assert together._in_time["gate"] == 1
+    asleep.let_go.set()
+    until(lambda: together._in_time["gate"] == 0)
+    rig.end()
+
+
 def test_threads_do_not_pile_up():
     before = threading.active_count()
     stuck = [Hanging("read") for _ in range(20)]

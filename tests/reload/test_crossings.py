@@ -5,20 +5,27 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import structlog
 
 from streamvision.capture.file import FileSource
-from streamvision.errors import ConnectError
-from streamvision.pipeline import Pipeline
+from streamvision.capture.stream import StreamCapture
+from streamvision.errors import ConnectError, StreamvisionError
+from streamvision.pipeline import Abandoned, Pipeline
+from streamvision.pipeline.running import Running
+from streamvision.types import Frame
 from tests.engine.fake_backends import FakeBackend, workshop
+from tests.fakes import FakeClock
 from tests.harness import assert_balanced, read_events, running, wait_until
-from tests.reload.scene import STREAMS, WAIT_S, ZONE, Recorder, change, more, rule, stream, toy, unbroken
+from tests.reload.scene import STREAMS, WAIT_S, ZONE, Hook, Recorder, change, more, rule, stream, toy, unbroken
 from tests.sinks.samples import event
 from tests.sinks.test_store import fill_disk, free_disk
+
+END_S = 0.5
 
 
 class Slow:
@@ -28,6 +35,8 @@ class Slow:
         self.path = folder / "slow.mp4"
         self.path.write_bytes(film.read_bytes())
         self.entered, self.let_go, self.left = threading.Event(), threading.Event(), fails
+        self.inside = 0
+        self._lock = threading.Lock()
 
     def open(self, real: Callable[[FileSource], None], source: FileSource) -> None:
         if "slow" in str(source.path):
@@ -35,6 +44,8 @@ class Slow:
                 self.left -= 1
                 raise ConnectError("nobody is there")
             self.entered.set()
+            with self._lock:
+                self.inside += 1
             assert self.let_go.wait(WAIT_S)
         real(source)
 
@@ -43,7 +54,7 @@ class Slow:
 def slowly(monkeypatch: pytest.MonkeyPatch, folder: Path, film: Path, fails: int = 0) -> Iterator[Slow]:
     slow, real = Slow(folder, film, fails), FileSource.open
     monkeypatch.setattr(FileSource, "open", lambda source: slow.open(real, source))
-    monkeypatch.setattr("streamvision.pipeline.running.CAPTURE_END_S", 0.5)
+    monkeypatch.setattr("streamvision.pipeline.running.CAPTURE_END_S", END_S)
     try:
         yield slow
     finally:
@@ -146,6 +157,93 @@ def test_a_stream_is_taken_away_while_a_picture_of_it_is_in_an_engine(
         assert unbroken(recorder.numbers("a"))
         assert_balanced(pipeline.metrics.stream("a"))
         assert books[1]["causes"].keys() <= {"capture/shutdown"}
+
+
+class Waiting(threading.Event):
+    """A flag that is never set; on its clock nothing but waiting for it takes time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = FakeClock()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        self.clock.advance(timeout or 0.0)
+        return super().wait(timeout)
+
+
+@pytest.mark.parametrize("fate", ["changed", "removed", "taken back"])
+def test_many_dead_cameras_are_waited_for_as_long_as_one(
+    fate: str, street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    kept = STREAMS + stream("keep", street)
+
+    def dead(path: Path, rest: str = "", names: str = "abcd") -> str:
+        return "".join(stream(name, path, rest) for name in names)
+
+    with slowly(monkeypatch, tmp_path, street) as slow, running(kept + dead(slow.path), tmp_path) as pipeline:
+        wait_until(lambda: slow.inside == 4, WAIT_S, pipeline)
+        waiting, wiring = Waiting(), pipeline._wiring
+        pipeline._running = Running(pipeline._stages, replace(wiring, clock=waiting.clock), waiting)
+        before_s, left = waiting.clock.monotonic(), [row.capture for row in pipeline._stages.rows.values()]
+        periods = 1.0
+        if fate == "changed":
+            change(pipeline, kept + dead(slow.path, "fps: 5"), tmp_path)
+        elif fate == "removed":
+            change(pipeline, kept, tmp_path)
+        else:  # added ones, and those that have begun anew, are ended once more
+            with Hook(pipeline, "capture", 3 + 4), pytest.raises(StreamvisionError, match="this step fails"):
+                change(pipeline, kept + dead(slow.path, "fps: 5") + dead(slow.path, "", "xyz"), tmp_path)
+            periods = 2.0
+        waited_s = waiting.clock.monotonic() - before_s
+        assert END_S <= waited_s < (periods + 0.5) * END_S
+        assert set(pipeline._stages.rows) == ({"keep"} if fate == "removed" else {"keep", *"abcd"})
+        slow.let_go.set()
+        more(pipeline, *pipeline._stages.rows)
+        wait_until(lambda: all(capture.finished for capture in left[1:]), WAIT_S, pipeline)
+    for stats in pipeline.metrics.streams.values():
+        assert_balanced(stats)
+
+
+@pytest.mark.parametrize("fate", ["changed", "removed"])
+def test_a_capture_that_is_well_is_not_left_behind_by_a_change_that_meets_the_end(
+    fate: str, street: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """It has a picture in hand: `running` asserts that its fate is known."""
+    armed, holding, release = threading.Event(), threading.Event(), threading.Event()
+    put, end = StreamCapture._put, Running._end_captures
+
+    def held(capture: StreamCapture, frame: Frame) -> None:
+        if armed.is_set() and frame.info.stream == "a":
+            holding.set()
+            assert release.wait(WAIT_S)
+        put(capture, frame)
+
+    def end_all(stages: Running, timeout_s: float) -> None:
+        release.set()
+        end(stages, timeout_s)
+
+    def reload() -> None:
+        with suppress(Abandoned):
+            change(pipeline, kept + (stream("a", street, "fps: 5") if fate == "changed" else ""), tmp_path)
+
+    monkeypatch.setattr(StreamCapture, "_put", held)
+    monkeypatch.setattr(Running, "_end_captures", end_all)
+    monkeypatch.setattr("streamvision.pipeline.running.CAPTURE_END_S", WAIT_S)
+    kept = STREAMS + stream("keep", street)
+    with running(kept + stream("a", street), tmp_path, stop_s=WAIT_S) as pipeline:
+        more(pipeline, "a", "keep", by=2)
+        capture, stats = pipeline._stages.rows["a"].capture, pipeline.metrics.stream("a")
+        armed.set()
+        assert holding.wait(WAIT_S)
+        thread = threading.Thread(target=reload)
+        thread.start()
+        wait_until(capture._stop.is_set, WAIT_S)
+    thread.join(WAIT_S)
+    assert capture.finished
+    assert pipeline.metrics.stream("a") is stats
+    assert stats.dropped["capture", "shutdown"] >= 1
+    assert ("engine", "removed") not in stats.dropped
+    assert_balanced(stats)
 
 
 @pytest.mark.parametrize("end", ["changed", "removed", "shutdown"])
