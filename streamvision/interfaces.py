@@ -247,9 +247,11 @@ class SinkContext:
     """What a sink is told besides its options; ``state_dir`` is where its relative paths lie.
 
     ``streams`` tells the streams that are configured, and chosen for this sink, at this moment, with their rules;
-    ``elsewhere`` the ids of those that another process watches. A sink whose `deliver` makes several slow steps calls
-    ``beat`` between them, so that it does not count as hung. Events up to position ``born`` were stored by earlier runs
-    of the daemon. ``ongoing`` tells what has begun and not ended, outages too: also what the sink was not there for.
+    ``elsewhere`` the ids of those that are shown in the same place by others alone: by other processes, and by other
+    sinks of this type for whose options ``shares(options)`` of this sink's options is true. A sink whose `deliver`
+    makes several slow steps calls ``beat`` between them, so that it does not count as hung. Events up to position
+    ``born`` were stored by earlier runs of the daemon. ``ongoing`` tells what has begun and not ended, outages too:
+    also what the sink was not there for.
     """
 
     name: str

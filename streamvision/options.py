@@ -48,24 +48,36 @@ def sink_context(
 ) -> SinkContext:
     """Return what a sink is told; it asks for the streams anew, since a reload may change them."""
 
-    def chosen(stream: str) -> bool:
-        return not sink.streams or stream in sink.streams
+    known: tuple[Settings, dict[str, tuple[RuleInfo, ...]], frozenset[str]] | None = None
 
-    known: tuple[Settings, dict[str, tuple[RuleInfo, ...]]] | None = None
-
-    def streams() -> dict[str, tuple[RuleInfo, ...]]:
+    def told() -> tuple[Settings, dict[str, tuple[RuleInfo, ...]], frozenset[str]]:
         nonlocal known
         now = settings()
         if known is None or known[0] is not now:  # settings are never changed, only replaced
-            known = now, {stream.id: rules_of(stream) for stream in now.streams if chosen(stream.id)}
-        return known[1]
-
-    def elsewhere() -> frozenset[str]:
-        return frozenset(filter(chosen, settings().elsewhere))
+            own = {stream.id: rules_of(stream) for stream in now.streams if _chooses(sink, stream.id)}
+            known = now, own, _shown_by_others(sink, now)
+        return known
 
     return SinkContext(
-        sink.name, settings().state_dir, streams, partial(beat, f"sink.{sink.name}"), born, elsewhere, ongoing
-    )
+        sink.name, settings().state_dir, lambda: told()[1], partial(beat, f"sink.{sink.name}"), born,
+        lambda: told()[2], ongoing,
+    )  # fmt: skip
+
+
+def _chooses(sink: SinkSettings, stream: str) -> bool:
+    return not sink.streams or stream in sink.streams
+
+
+def _shown_by_others(sink: SinkSettings, now: Settings) -> frozenset[str]:
+    """Return the streams that other processes, or other sinks in the same place, show and this sink does not.
+
+    This sink's own entry counts with them: it may be newer than the sink, or show streams of other processes there.
+    """
+    shares = getattr(sink.options, "shares", lambda other: other is sink.options)
+    fill = [one for one in (sink, *now.sinks) if one.type == sink.type and shares(one.options)]
+    here = {stream.id for stream in now.streams}
+    own = {stream for stream in here if _chooses(sink, stream)} if shares(sink.options) else set()
+    return frozenset(stream for stream in (here | now.elsewhere) - own if any(_chooses(one, stream) for one in fill))
 
 
 def rules_of(stream: StreamSettings) -> tuple[RuleInfo, ...]:

@@ -151,7 +151,7 @@ class _Loader:
         explain, collect = asides_of(self._document, data)
         state_dir = resolve_state_dir(self._document, self._folder, self._env)
         if not self._document.problems:
-            judge_files(self._document, sinks, state_dir)
+            judge_files(self._document, sinks, state_dir, self._env.get("STREAMVISION_SHARD", ""))
         if self._document.problems:
             return None
         settings = Settings(

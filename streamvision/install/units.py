@@ -130,4 +130,4 @@ def _extra(name: str) -> str:
 
 
 def _is(path: Path, content: str) -> bool:
-    return path.is_file() and path.read_text(encoding="utf-8") == content
+    return path.is_file() and path.read_bytes() == content.encode()

@@ -191,7 +191,8 @@ def newest_id(connection: sqlite3.Connection) -> str:
 class EventLog:
     """Reads the event store, also while another process writes it; an `EventReader` for any number of threads.
 
-    Raises `StoreError` when there is no store or it cannot be read, and for a search longer than ``patience_s``.
+    Raises `StoreError` when there is no store or it cannot be read, and for a search that takes, or waits for
+    others, longer than ``patience_s``.
     """
 
     def __init__(self, path: Path, *, patience_s: float = math.inf) -> None:
@@ -254,16 +255,21 @@ class EventLog:
             self._connection.close()
 
     def _rows(self, statement: str, values: Sequence[Any] | Mapping[str, Any]) -> list[Any]:
+        until_s = time.monotonic() + self._patience_s
+        if not self._lock.acquire(timeout=self._patience_s if math.isfinite(self._patience_s) else -1):
+            what = f"other searches took more than {self._patience_s:g} s"
+            raise StoreError(what, where=str(self._path), remedy="ask again later")
         try:
-            with self._lock:
-                self._until_s = time.monotonic() + self._patience_s
-                return self._connection.execute(statement, values).fetchall()
+            self._until_s = until_s
+            return self._connection.execute(statement, values).fetchall()
         except (sqlite3.Error, UnicodeDecodeError) as error:
             if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_INTERRUPT:
                 raise StoreError(
                     f"the search took more than {self._patience_s:g} s", where=str(self._path), remedy=_SEARCH_LESS
                 ) from error
             raise StoreError(f"cannot be read: {error}", where=str(self._path)) from error
+        finally:
+            self._lock.release()
 
     def _event(self, row: Sequence[Any]) -> StoredEvent:
         """Return a row as an event; SQLite keeps whatever somebody else has written into a column."""

@@ -136,8 +136,8 @@ class WebServer:
         try:
             asyncio.run(self._serve())
         except BaseException as error:  # a thread's border: `start` or the supervisor reports it
-            self.crashed = error
-            log.error("HTTP server stopped", error=str(error), exc_info=error)
+            self.crashed = _alone(error)
+            log.error("HTTP server stopped", error=str(self.crashed), exc_info=self.crashed)
         finally:
             self._started.set()
             self._listener.close()
@@ -168,3 +168,10 @@ class WebServer:
         if self._on_stop is not None:
             self._on_stop()
         self._server.should_exit = True
+
+
+def _alone(error: BaseException) -> BaseException:
+    """Return what a group of one error holds: a group's own text does not say what went wrong."""
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error

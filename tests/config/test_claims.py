@@ -38,3 +38,24 @@ def test_files_of_their_own_are_right(tmp_path):
     path = tmp_path / "c.yaml"
     path.write_text(sinks("a.jsonl", "b/a.jsonl", "logs/events.db", "/dev/null"))
     assert len(load_settings(path).sinks) == 4
+
+
+@pytest.mark.parametrize("paths", [["FOLDER/a.jsonl"], ["FOLDER/var/shard-1/a.jsonl"], ["FOLDER/11-21/a.jsonl"]])
+def test_all_shards_write_no_single_file(tmp_path, paths):
+    path = tmp_path / "c.yaml"
+    path.write_text(sinks("mine.jsonl", *paths).replace("FOLDER", str(tmp_path)))
+    with pytest.raises(ConfigError, match="every shard would write this file") as caught:
+        load_settings(path, env={"STREAMVISION_SHARD": "1-2"})
+    [problem] = caught.value.problems
+    assert (problem.line, problem.column) == (5, 35)
+    assert "${STREAMVISION_SHARD}" in problem.remedy
+    assert len(load_settings(path, env={}).sinks) == 2
+    assert len(load_settings(path, env={"STREAMVISION_SHARD": "1-1"}).sinks) == 2
+
+
+def test_files_that_differ_between_shards_are_right(tmp_path):
+    path = tmp_path / "c.yaml"
+    given = sinks("a.jsonl", '"FOLDER/${STREAMVISION_SHARD}.jsonl"', '"${OWN}"', "/dev/null")
+    path.write_text(given.replace("FOLDER", str(tmp_path)))
+    env = {"STREAMVISION_SHARD": "2-8", "OWN": "/srv/2-8/events.jsonl"}
+    assert len(load_settings(path, env=env).sinks) == 4

@@ -156,6 +156,14 @@ def test_uninstalling_keeps_what_is_the_users(tmp_path: Path, capsys: pytest.Cap
     assert capsys.readouterr().out == "nothing to change: the service is not installed\n"
 
 
+def test_uninstalling_keeps_a_changed_drop_in_of_any_bytes(tmp_path: Path):
+    install(tmp_path, "--drop-in", "v4l2")
+    changed = tmp_path / UNITS / "streamvision.service.d/v4l2.conf"
+    changed.write_bytes("# für die Tür\n".encode("latin-1"))
+    assert install(tmp_path, "--uninstall") == 0
+    assert changed.read_bytes() == b"# f\xfcr die T\xfcr\n"
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -68,6 +68,44 @@ def test_a_shard_tells_which_streams_are_watched_elsewhere(tmp_path):
     assert not sink_context(SINK, lambda: whole, str).elsewhere()
 
 
+TWO = """
+streams: [{id: gate, url: 'demo:street'}, {id: yard, url: 'demo:street'}, {id: porch, url: 'demo:street'}]
+sinks:
+  - {name: one, type: mqtt, url: 'mqtt://127.0.0.1:1', streams: [gate]OWN}
+  - {name: two, type: mqtt, url: 'mqtt://localhost:1', streams: [yard]OTHER}
+  - {name: file, type: stdout}
+"""
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "one", "two"),
+    [
+        ("", "", {"yard"}, {"gate"}),
+        (", prefix: a", ", prefix: a", {"yard"}, {"gate"}),
+        (", prefix: a", "", set(), set()),
+        ("", ", state: false", set(), {"gate"}),
+    ],
+)
+def test_a_sink_is_told_what_another_one_shows_in_the_same_place(tmp_path, own, other, one, two):
+    path = tmp_path / "c.yaml"
+    path.write_text(TWO.replace("OWN", own).replace("OTHER", other))
+    whole = load_settings(path)
+    parts = [whole, *(Shard(index, 3).of(whole) for index in (1, 2, 3))]
+    for now in parts:
+        told = [set(sink_context(sink, lambda now=now: now, str).elsewhere()) for sink in whole.sinks]
+        here = {stream.id for stream in now.streams}
+        assert told[0] == one | ({"gate"} - here)
+        assert told[1] == two | (set() if "false" in other else {"yard"} - here)
+        assert told[2] == set(now.elsewhere)
+
+
+def test_a_sink_that_shows_nothing_any_more_leaves_what_another_one_shows(tmp_path):
+    path = tmp_path / "c.yaml"
+    path.write_text(TWO.replace("OWN", "").replace(", streams: [yard]OTHER", ", state: false"))
+    whole = load_settings(path)
+    assert sink_context(whole.sinks[1], lambda: whole, str).elsewhere() == {"gate"}
+
+
 @pytest.mark.parametrize(("sink", "library"), [("webhook", "httpx"), ("mqtt", "paho")])
 def test_a_library_that_is_missing_is_told_by_check(tmp_path, monkeypatch, sink, library):
     monkeypatch.setattr(plugins, "find_spec", lambda name: None if name == library else object())

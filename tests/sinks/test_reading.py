@@ -5,12 +5,15 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
 from streamvision.clock import SystemClock
 from streamvision.errors import StoreError
 from streamvision.interfaces import MAX_POSITION, EventReader
+from streamvision.sinks import database
 from streamvision.sinks.database import EventLog
 from streamvision.sinks.store import EventStore
 from tests.sinks.samples import event, number_of
@@ -88,6 +91,45 @@ def test_a_visitors_search_holds_up_no_sink(store: EventStore):
         reading.start()
         reading.join(WAIT_S)
         assert found == [15]
+
+
+def test_a_visitor_waits_for_other_searches_no_longer_than_for_its_own(hasty: EventLog):
+    found: list[str] = []
+
+    def ask() -> None:
+        try:
+            hasty.latest(1)
+        except StoreError as error:
+            found.append(str(error))
+
+    visitor = threading.Thread(target=ask, daemon=True)
+    with hasty._lock:
+        visitor.start()
+        visitor.join(WAIT_S)
+        assert ["other searches took more than 0 s" in text for text in found] == [True]
+    assert len(hasty.latest(1)) == 1
+
+
+def test_the_time_that_a_visitor_has_waited_counts(store: EventStore, monkeypatch: pytest.MonkeyPatch):
+    now_s = [0.0]
+    monkeypatch.setattr(database, "time", SimpleNamespace(monotonic=lambda: now_s[0]))
+    log = EventLog(store._path, patience_s=WAIT_S)
+
+    class Slow:
+        """A lock that is had after all of the patience."""
+
+        def acquire(self, timeout: float) -> bool:
+            now_s[0] += timeout + 1
+            return True
+
+        def release(self) -> None:
+            pass
+
+    real, log._lock = log._lock, cast("threading.Lock", Slow())
+    with pytest.raises(StoreError, match="the search took more than 60 s"):
+        log.latest(10, stream="cam1", type_prefix="streamvision.nothing")
+    log._lock = real
+    log.close()
 
 
 def test_visitors_read_until_the_store_is_closed(tmp_path: Path):

@@ -31,6 +31,18 @@ def test_an_address_that_is_not_this_machines_is_named(board: FakeBoard) -> None
         WebServer(create_app(board), "192.0.2.77", 0).start()
 
 
+def test_what_breaks_at_the_start_is_told_itself(board: FakeBoard, monkeypatch: pytest.MonkeyPatch) -> None:
+    server = WebServer(create_app(board), "127.0.0.1", 0)
+
+    async def broken(sockets: list[socket.socket]) -> None:
+        raise RuntimeError("no room for a loop")
+
+    monkeypatch.setattr(server._server, "serve", broken)
+    with pytest.raises(MissingError, match="did not start: no room for a loop"):
+        server.start()
+    assert isinstance(server.crashed, RuntimeError)
+
+
 def test_stopping_ends_every_endless_answer(board: FakeBoard) -> None:
     server = WebServer(create_app(board), "127.0.0.1", 0)
     server.start()

@@ -40,7 +40,7 @@ class MqttSink:
         self._context = context
         self._client_id = options.client_id or _client_id(context)
         self._topics = Topics(options.prefix, self._client_id, options.topic)
-        known = context if options.state else replace(context, streams=dict, elsewhere=tuple)
+        known = context if options.state else replace(context, streams=dict)
         self._board = Board(self._topics, known, options.home_assistant_prefix if options.home_assistant else None)
         self._confirmed = Confirmed()
         self._link: Link | None = None

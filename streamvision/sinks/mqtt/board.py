@@ -16,7 +16,7 @@ import structlog
 
 from streamvision.files import write_whole
 from streamvision.interfaces import RuleInfo, SinkContext, StoredEvent
-from streamvision.sinks.mqtt.discovery import announcements, beginnings
+from streamvision.sinks.mqtt.discovery import announcements, device_in, device_of
 from streamvision.sinks.mqtt.topics import Topics
 
 log = structlog.get_logger()
@@ -138,18 +138,14 @@ class Board:
     def _stale(self) -> Retained:
         """Return what empties the topics that were filled from here and that nobody needs any more.
 
-        Not shown from here, and needed, are the last event before this run, and all that another process shows.
+        Not shown from here, and needed, are the last event before this run, and all that another process or sink shows.
         """
         gone = self._filled - self._shown.keys() - {self._topics.last(stream) for stream in self._streams}
-        others = self._others() if gone else ()
-        return {topic: "" for topic in gone if not topic.startswith(others)}
-
-    def _others(self) -> tuple[str, ...]:
-        """Return how the topics of other processes' streams begin."""
-        found = [self._topics.of(stream) for stream in self._elsewhere]
-        if self._discovery is not None:
-            found += [one for name in self._elsewhere for one in beginnings(self._discovery, self._topics, name)]
-        return tuple(found)
+        if not gone:
+            return {}
+        others = tuple(self._topics.of(stream) for stream in self._elsewhere)
+        announced = {device_of(self._topics, stream) for stream in self._elsewhere}
+        return {topic: "" for topic in gone if not topic.startswith(others) and device_in(topic) not in announced}
 
     def _remember(self) -> None:
         if not self._filled.issuperset(self._shown):

@@ -29,13 +29,14 @@ def announcements(prefix: str, topics: Topics, streams: Mapping[str, Sequence[Ru
     }
 
 
-def beginnings(prefix: str, topics: Topics, stream: str) -> tuple[str, ...]:
-    """Return how all configuration topics of a stream begin."""
-    return tuple(f"{prefix}/{kind}/{_node(topics, stream)}/" for kind in _KINDS)
+def device_in(topic: str) -> str:
+    """Return which device a configuration topic is about, under whatever prefix; empty for another topic."""
+    levels = topic.split("/")
+    return levels[-3] if len(levels) > 4 and levels[-4] in _KINDS and levels[-1] == "config" else ""
 
 
 def _of_stream(prefix: str, topics: Topics, stream: str, rules: Sequence[RuleInfo]) -> dict[str, Config]:
-    node = _node(topics, stream)
+    node = device_of(topics, stream)
     daemon, camera = {"topic": topics.daemon}, {"topic": topics.available(stream)}
     device = {
         "identifiers": [node], "name": stream, "manufacturer": "streamvision", "model": "video analytics",
@@ -58,7 +59,8 @@ def _of_stream(prefix: str, topics: Topics, stream: str, rules: Sequence[RuleInf
     return entities
 
 
-def _node(topics: Topics, stream: str) -> str:
+def device_of(topics: Topics, stream: str) -> str:
+    """Return the name of a stream's device."""
     return _plain(f"{topics.prefix}_{stream}")
 
 

@@ -93,6 +93,10 @@ class MqttOptions(Strict):
             raise ValueError("home_assistant needs state: true")
         return self
 
+    def shares(self, other: MqttOptions) -> bool:
+        """Whether a sink with such options may fill the same retained topics; one broker can have many addresses."""
+        return other.state and other.prefix == self.prefix
+
     @property
     def encrypted(self) -> bool:
         """Whether the connection is TLS."""

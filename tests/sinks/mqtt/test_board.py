@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import signal
+from pathlib import Path
 
 import pytest
 
+from streamvision.config import Settings, load_settings
 from streamvision.errors import SinkError
 from streamvision.interfaces import RuleInfo
+from streamvision.options import sink_context
+from streamvision.sinks.mqtt import MqttSink
 from streamvision.types import Phase
 from tests.harness import wait_until
+from tests.servers.mosquitto import PASSWORD, USER
 from tests.sinks.mqtt.rig import GATE, WAIT_S, Rig, retained, stored
 from tests.sinks.samples import event
 
@@ -205,3 +210,41 @@ def test_the_sink_before_may_fill_more_after_its_successor_was_made(rig, broker)
     one.sink.close()
     successor.follow(stored(2))
     assert not any("yard" in topic for topic in retained(broker))
+
+
+def configured(folder: Path, *sinks: str) -> Settings:
+    """Two streams, and sinks of which each text is a name and further options."""
+    path = folder / "c.yaml"
+    streams = "streams: [{id: gate, url: 'demo:street'}, {id: yard, url: 'demo:street'}]\nsinks:\n"
+    path.write_text(streams + "".join(f"  - {{type: mqtt, name: {sink}}}\n" for sink in sinks))
+    return load_settings(path)
+
+
+def test_two_sinks_at_one_broker_leave_each_other_their_topics(broker, tmp_path):
+    access = f"url: '{broker.url}', username: {USER}, password: {PASSWORD}, timeout: 2"
+    if broker.tls:
+        access += f", tls: {{ca: '{broker.authority.ca}'}}"
+
+    def run(*sinks: str) -> list[MqttSink]:
+        """Start what is configured, as a start of the daemon or a reload does."""
+        now = configured(tmp_path, *(f"{sink}, {access}" for sink in sinks))
+        made = [MqttSink(sink.options, sink_context(sink, lambda: now, str)) for sink in now.sinks]
+        for sink in reversed(made):  # the one that has filled everything before comes last
+            sink.open()
+            wait_until(lambda sink=sink: retained(broker).get(sink._topics.daemon) == "online", WAIT_S)
+        return made
+
+    def shown() -> set[str]:
+        return {topic for topic in retained(broker) if "/daemon/" not in topic}
+
+    for sink in run("a, home_assistant: true"):
+        sink.close()
+    everything = shown()
+    assert any("yard" in topic for topic in everything)
+    for announced in ("true", "false"):
+        for sink in run(f"a, home_assistant: {announced}, streams: [gate]", "b, home_assistant: true, streams: [yard]"):
+            sink.close()
+        assert shown() >= {topic for topic in everything if "yard" in topic}
+    for sink in run("a, streams: [gate]"):  # shown by nobody
+        sink.close()
+    assert not any("yard" in topic for topic in shown())
