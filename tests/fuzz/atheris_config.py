@@ -8,6 +8,7 @@ with something else, and the text in a file ``crash-...`` of ``--folder``, as so
 from __future__ import annotations
 
 import argparse
+import resource
 import shutil
 import sys
 import tempfile
@@ -20,6 +21,9 @@ with atheris.instrument_imports(include=["streamvision.config", "ruamel.yaml"]):
     from streamvision.errors import ConfigError
 from streamvision.engine.manifest import labels_of, maps_of
 from streamvision.resources import shipped
+
+MOST_BYTES = 2 << 30
+"""No text needs so much memory; one that takes more ends in a MemoryError, which is no refusal with places."""
 
 
 def try_text(path: Path, raw: bytes) -> None:
@@ -46,6 +50,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1, help="of the random numbers")
     given = parser.parse_args()
     folder = given.folder or Path(tempfile.mkdtemp(prefix="streamvision-fuzz-"))
+    resource.setrlimit(resource.RLIMIT_DATA, (MOST_BYTES, MOST_BYTES))
     corpus = folder / "corpus"
     corpus.mkdir()
     for path in shipped("configs").glob("*.yaml"):
@@ -55,6 +60,7 @@ def main() -> None:
         f"-max_total_time={given.seconds}",
         f"-seed={given.seed}",
         "-max_len=8192",
+        "-rss_limit_mb=0",  # it takes the largest size that the process, or whoever started it, ever had
         f"-artifact_prefix={folder}/",
     ]
     atheris.Setup(
