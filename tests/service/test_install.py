@@ -6,11 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
+import streamvision
 from streamvision.cli import main
 from streamvision.config import load_settings
 from streamvision.install import Choice, drop_ins, installation
@@ -194,12 +196,21 @@ def test_without_rights_it_says_what_to_do(tmp_path: Path):
 
 
 def _as_nobody(statement: str) -> tuple[str, int]:
-    """Import as root (the files may be root's own), then become nobody."""
+    """Import as root, then become nobody; in a copy that everybody may read, for the files may be root's own."""
     script = (
         "import os, streamvision.cli, streamvision.install, streamvision.install.manager, streamvision.config\n"
         f"os.setuid(65534)\nfrom streamvision.cli import main\n{statement}"
     )
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    package = Path(streamvision.__file__).parent
+    with tempfile.TemporaryDirectory() as folder:
+        os.chmod(folder, 0o755)
+        shutil.copytree(package, Path(folder) / package.name)
+        shutil.copytree(shipped("systemd"), Path(folder) / "systemd")
+        (Path(folder) / "pyproject.toml").touch()  # which says that the folders lie beside the package
+        done = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False,
+            env={**os.environ, "PYTHONPATH": folder},
+        )  # fmt: skip
     return done.stderr, done.returncode
 
 
