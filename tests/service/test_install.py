@@ -209,7 +209,7 @@ def _as_nobody(statement: str) -> tuple[str, int]:
         (Path(folder) / "pyproject.toml").touch()  # which says that the folders lie beside the package
         done = subprocess.run(
             [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False,
-            env={**os.environ, "PYTHONPATH": folder},
+            env={**os.environ, "PYTHONPATH": folder}, cwd=folder,
         )  # fmt: skip
     return done.stderr, done.returncode
 
