@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import os.path
 from typing import Annotated, Final
 
@@ -11,9 +12,17 @@ STORE_FILE: Final = "events.db"
 """The event store's file in state_dir; SQLite and the store's lock have files beside it whose names begin like it."""
 
 
+def can_be_path(text: str) -> bool:
+    """Whether a file could have this name: the file system has bytes for it, none of them NUL."""
+    try:
+        return bool(text) and b"\0" not in os.fsencode(text)
+    except UnicodeEncodeError:
+        return False
+
+
 def _inside(path: str) -> str:
-    if "\0" in path:
-        raise ValueError("a path holds no NUL")
+    if not can_be_path(path):
+        raise ValueError("no file can have this name")
     plain = os.path.normpath(path)
     if not os.path.isabs(plain) and plain.split(os.sep)[0] == os.pardir:
         raise ValueError(f"{path!r} leads out of its folder; write an absolute path if that is meant")

@@ -36,6 +36,7 @@ from streamvision.config.sources import absolute_url, known_schemes, scheme_of, 
 from streamvision.config.validate import nearest, validate
 from streamvision.config.where import where_of
 from streamvision.errors import ConfigError, PluginError, Problem, StreamvisionError
+from streamvision.paths import can_be_path
 
 LabelsOf = Callable[[str], Collection[str] | None]
 MapsOf = Callable[[str], Maps | None]
@@ -91,7 +92,7 @@ def resolve_state_dir(document: Document, folder: FilePath, env: Mapping[str, st
     if given is None:
         # systemd gives a list if several directories are asked for; the first is ours
         given = env.get("STATE_DIRECTORY", "").partition(":")[0] or "./var"
-    if not isinstance(given, str) or not given or "\0" in given:
+    if not isinstance(given, str) or not can_be_path(given):
         document.problem(("state_dir",), "expected the path of a folder", "for example: state_dir: ./var")
         return folder
     return FilePath(os.path.normpath(folder / FilePath(given).expanduser()))

@@ -59,3 +59,14 @@ def test_files_that_differ_between_shards_are_right(tmp_path):
     path.write_text(given.replace("FOLDER", str(tmp_path)))
     env = {"STREAMVISION_SHARD": "2-8", "OWN": "/srv/2-8/events.jsonl"}
     assert len(load_settings(path, env=env).sinks) == 4
+
+
+@pytest.mark.parametrize("where", ["state_dir", "path"])
+@pytest.mark.parametrize("name", [r"\ud83d", r"a\0b"])
+def test_a_name_that_no_file_can_have_is_told(tmp_path, where, name):
+    path = tmp_path / "c.yaml"
+    text = sinks("NAME" if where == "path" else "a.jsonl").replace("./var", "NAME" if where == "state_dir" else "./var")
+    path.write_text(text.replace("NAME", f'"{name}"'))
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path)
+    assert [problem.line for problem in caught.value.problems] == [1 if where == "state_dir" else 4]
