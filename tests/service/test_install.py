@@ -196,10 +196,11 @@ def test_without_rights_it_says_what_to_do(tmp_path: Path):
 
 
 def _as_nobody(statement: str) -> tuple[str, int]:
-    """Import as root, then become nobody; in a copy that everybody may read, for the files may be root's own."""
+    """Import all that it needs as root, then become nobody; in a copy of ours that everybody may read."""
     script = (
-        "import os, streamvision.cli, streamvision.install, streamvision.install.manager, streamvision.config\n"
-        f"os.setuid(65534)\nfrom streamvision.cli import main\n{statement}"
+        "import contextlib, os, streamvision.install.manager\nfrom streamvision.cli import main\n"
+        "with contextlib.suppress(SystemExit):\n    main(['install-service', '--root', '/nowhere', '--dry-run'])\n"
+        f"os.setuid(65534)\n{statement}"
     )
     package = Path(streamvision.__file__).parent
     with tempfile.TemporaryDirectory() as folder:
