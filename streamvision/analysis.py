@@ -276,8 +276,9 @@ class AnalysisStage:
         if (analyser := self._analyser(inferred)) is None:
             return
         stats = analyser.stats
-        if analyser.late(info) or analyser.foreign(inferred.labels):
-            stats.drop("analysis", "late" if analyser.late(info) else "other_model")
+        late = analyser.late(info)
+        if late or analyser.foreign(inferred.labels):
+            stats.drop("analysis", "late" if late else "other_model")
             return
         engine_s = self._clock.monotonic()
         analysis, events = analyser.update(inferred)

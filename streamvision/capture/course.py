@@ -10,7 +10,8 @@ from streamvision.capture.orders import Target
 from streamvision.channel import Channel
 from streamvision.types import Frame, InputSpec
 
-Errand = Callable[[], None]
+Deed = Callable[[], object]
+"""What is done at a turn; what it returns is of no interest."""
 
 
 @dataclass(slots=True)
@@ -19,7 +20,7 @@ class _Next:
 
     input: InputSpec
     channel: Channel[Frame]
-    errands: list[Errand] = field(default_factory=list)
+    deeds: list[Deed] = field(default_factory=list)
 
 
 class Course:
@@ -34,7 +35,7 @@ class Course:
         self.input = input_spec
         self.channel = channel
         self._next: _Next | None = None
-        self._due: list[Errand] = []
+        self._due: list[Deed] = []
         """What is to be done at the turn that has begun."""
         self._over = False
         self._lock = threading.Lock()
@@ -48,7 +49,7 @@ class Course:
                 self._plan(target)
             return not self._over
 
-    def stay(self, channel: Channel[Frame], turn: Errand) -> bool:
+    def stay(self, channel: Channel[Frame], turn: Deed) -> bool:
         """Let pictures go on into a channel that they were to leave; False where they have left it, or are to stay."""
         with self._lock:
             if self._next is None or self.channel is not channel:
@@ -56,16 +57,16 @@ class Course:
             self._plan(Target(self.input, channel, turn))
             return True
 
-    def also(self, errand: Errand) -> bool:
+    def also(self, deed: Deed) -> bool:
         """Do something more at the turn that is to come, or has begun; False where there is none."""
         with self._lock:
-            errands = self._due if self._next is None else self._next.errands
+            deeds = self._due if self._next is None else self._next.deeds
             if self._next is None and not self._due:
                 return False
-            errands.append(errand)
+            deeds.append(deed)
             return True
 
-    def leave(self) -> Errand:
+    def leave(self) -> Deed:
         """Close everything; return what a turn that was still to come was to do."""
         with self._lock:
             self.channel.close()
@@ -74,8 +75,8 @@ class Course:
             missed.channel.close()
 
         def do() -> None:
-            for errand in missed.errands if missed is not None else ():
-                errand()
+            for deed in missed.deeds if missed is not None else ():
+                deed()
 
         return do
 
@@ -112,13 +113,13 @@ class Course:
 
     def _begin(self) -> None:
         if self._next is not None:
-            self._due += self._next.errands
+            self._due += self._next.deeds
         self._next = None
 
     def _plan(self, target: Target) -> None:
         missed, self._next = self._next, _Next(target.input, target.channel)
-        if missed is not None:  # one that was never turned to: nothing was put there, and its errands are due first
+        if missed is not None:  # one that was never turned to: nothing was put there, and its deeds are due first
             if missed.channel is not self.channel:
                 missed.channel.close()
-            self._next.errands += missed.errands
-        self._next.errands.append(target.turn)
+            self._next.deeds += missed.deeds
+        self._next.deeds.append(target.turn)

@@ -18,7 +18,7 @@ class Target:
 
     input: InputSpec
     channel: Channel[Frame]
-    turn: Callable[[], None]
+    turn: Callable[[], object]
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,18 +112,18 @@ class StreamCapture:
             target.channel.close()
             target.turn()
 
-    def stay(self, channel: Channel[Frame], turn: Callable[[], None]) -> bool:
+    def stay(self, channel: Channel[Frame], turn: Callable[[], object]) -> bool:
         """Go on filling a channel that was to be left by a turn that has not begun; ``turn`` is called as at a turn.
 
         False where it is too late for that, or no turn is to come.
         """
         return self._course.stay(channel, turn)
 
-    def also(self, errand: Callable[[], None]) -> bool:
+    def also(self, deed: Callable[[], object]) -> bool:
         """Do something at the turn that is to come, or has begun, after all that is due there; False without one."""
-        return self._course.also(errand)
+        return self._course.also(deed)
 
-    def disown(self) -> Callable[[], None]:
+    def disown(self) -> Callable[[], object]:
         """Let a capture that does not end fill nothing, and write into nobody's books; for others it has stopped.
 
         Its thread counts among those left behind until it ends. Returns what a turn that it missed was to do.

@@ -20,8 +20,8 @@ def check(
     """Check a configuration without running it; every problem is told with line, column and remedy (exit code 2).
 
     Environment variables and credentials that it names must be set. Certificates of sinks may come later: where they
-    cannot be used yet, a warning says so. With --shard the whole file is checked, and what
-    that shard would run is shown.
+    cannot be used yet, a warning says so. With --shard the whole file is checked, and what that shard would run is
+    shown.
 
     Example: streamvision check /etc/streamvision/config.yaml
     """

@@ -212,7 +212,7 @@ class Changeover:
         self.wiring.heartbeats.retire(capture_stage(name))
         tell_books(stats)
         del self.stages.rows[name]
-        metrics.streams.pop(name, None)
+        metrics.streams.pop(name, None)  # once more: whoever asks for a stream's books while it goes makes new ones
         self.wiring.told.pop(name, None)
 
     def _restarts(self, change: StreamChange) -> bool:
@@ -302,12 +302,9 @@ class Changeover:
             row.settings = change.new
             if lane is not row.lane:
                 self._switch(row, lane, errand)
-            elif not row.capture.also(partial(self._tell, errand)):  # nothing told earlier is still to come
+            elif not row.capture.also(partial(self.running.tell, errand)):  # nothing told earlier is still to come
                 self.running.tell(errand)
         wait_for(errands, SETTLE_S)
-
-    def _tell(self, errand: Errand) -> None:
-        self.running.tell(errand)
 
     def _switch(self, row: Row, lane: Lane, errand: Errand) -> None:
         """Send a stream's pictures to another engine; the analysis hears of it between the last and the first."""

@@ -5,8 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import pytest
+
+from streamvision.config import load_settings
+from streamvision.errors import ConfigError
 from streamvision.interfaces import StoredEvent
 from streamvision.types import ClockSource, Event, Phase, TrackRef
 
@@ -36,6 +41,18 @@ def event(number: int, **changes: Any) -> Event:
 def number_of(text: str) -> int:
     """Return the number in the id of a CloudEvent in JSON."""
     return int(json.loads(text)["id"].removeprefix("01K"))
+
+
+def said_of(folder: Path, kind: str, options: str) -> str:
+    """Return what check says, at its place, of the one mistake in a sink's options, with braces or without."""
+    options = options[1:-1] if options.startswith("{") else options
+    path = folder / "c.yaml"
+    path.write_text(f"streams: [{{id: a, url: 'demo:street'}}]\nsinks:\n  - {{name: h, type: {kind}, {options}}}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_settings(path)
+    [problem] = caught.value.problems
+    assert problem.line == 3
+    return f"{problem.message} {problem.remedy}"
 
 
 class ScriptedSink:

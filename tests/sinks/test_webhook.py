@@ -30,7 +30,7 @@ from streamvision.sinks.webhook.signature import key_of, signed, verified
 from tests.harness import free_port
 from tests.servers.authority import Authority
 from tests.servers.receiver import HttpReceiver
-from tests.sinks.samples import event
+from tests.sinks.samples import event, said_of
 
 SECRET = "a-secret-of-some-length"
 OTHER = f"whsec_{base64.b64encode(b'0123456789abcdef01234567').decode()}"
@@ -423,14 +423,7 @@ CHECKED = [
 
 @pytest.mark.parametrize(("given", "said"), CHECKED, ids=[given for given, _ in CHECKED])
 def test_check_tells_a_mistake_at_its_place(tmp_path, given, said):
-    path = tmp_path / "c.yaml"
-    options = given if given.startswith("{") else f"{{{given}}}"
-    path.write_text(f"streams: [{{id: a, url: 'demo:street'}}]\nsinks:\n  - {{name: h, type: webhook, {options[1:]}\n")
-    with pytest.raises(ConfigError) as caught:
-        load_settings(path)
-    [problem] = caught.value.problems
-    assert problem.line == 3
-    assert said in f"{problem.message} {problem.remedy}"
+    assert said in said_of(tmp_path, "webhook", given)
 
 
 def test_secrets_of_the_environment_are_not_in_what_check_says(tmp_path):

@@ -6,11 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamvision.config import load_settings
-from streamvision.errors import ConfigError
 from streamvision.interfaces import SinkContext
 from streamvision.sinks.mqtt import MqttSink
 from streamvision.sinks.mqtt.topics import Topics, checked, checked_topic, level
+from tests.sinks.samples import said_of
 
 
 @given(
@@ -64,14 +63,7 @@ CHECKED = [
 
 @pytest.mark.parametrize(("given", "said"), CHECKED, ids=[given for given, _ in CHECKED])
 def test_check_tells_a_mistake_at_its_place(tmp_path, given, said):
-    path = tmp_path / "c.yaml"
-    options = given if given.startswith("{") else f"{{{given}}}"
-    path.write_text(f"streams: [{{id: a, url: 'demo:street'}}]\nsinks:\n  - {{name: h, type: mqtt, {options[1:]}\n")
-    with pytest.raises(ConfigError) as caught:
-        load_settings(path)
-    [problem] = caught.value.problems
-    assert problem.line == 3
-    assert said in f"{problem.message} {problem.remedy}"
+    assert said in said_of(tmp_path, "mqtt", given)
 
 
 def test_daemons_of_one_machine_have_names_of_their_own_that_stay(tmp_path):
