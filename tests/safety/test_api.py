@@ -101,7 +101,8 @@ def ask(case: Any, base: str, headers: dict[str, str]) -> int:
 def ask_endless(case: Any, base: str, headers: dict[str, str]) -> int:
     """Read the beginning of an answer that has no end."""
     request = case.as_transport_kwargs(base_url=base)
-    sent = {name: str(value).strip() for name, value in (request.get("headers") or {}).items()} | headers
+    given = {**(request.get("headers") or {}), **headers}
+    sent = {name: str(value).strip().encode() for name, value in given.items()}  # as bytes: it need not be ASCII
     with (
         httpx.Client(timeout=60) as client,
         client.stream(case.method, request["url"], params=request.get("params") or {}, headers=sent) as answer,
