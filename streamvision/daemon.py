@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -17,6 +18,8 @@ from streamvision.notify import Notifier
 log = structlog.get_logger()
 
 TICK_S = 0.25
+TOGETHER_S = 1.0
+"""Signals that come within so many seconds of the first ask for the same."""
 DRAIN_S = 15.0
 """How long an orderly end may take."""
 END_S = DRAIN_S + 30.0
@@ -59,19 +62,40 @@ class Service(Protocol):
         ...
 
 
-class Signals:
-    """What the operator has asked for: the first SIGTERM or SIGINT asks, the second ends at once."""
+class Insistence:
+    """Tells a signal that insists on an end from one that only came twice.
 
-    def __init__(self, force: Callable[[int], None] = os._exit) -> None:
+    Who ends a process often signals its whole group as well, as timeout(1) does: two that come together are one.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._asked_s: float | None = None
+
+    def again(self) -> bool:
+        """Take one more signal; return whether it insists."""
+        now_s = self._monotonic()
+        if self._asked_s is None:
+            self._asked_s = now_s
+        return now_s - self._asked_s > TOGETHER_S
+
+
+class Signals:
+    """What the operator has asked for: the first SIGTERM or SIGINT asks, one that insists ends at once."""
+
+    def __init__(
+        self, force: Callable[[int], None] = os._exit, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self.stop = threading.Event()
         self.reload = threading.Event()
         self._force = force
+        self._insistence = Insistence(monotonic)
 
     def handle(self, number: int, _frame: FrameType | None) -> None:
         """Take a signal; runs in the main thread between two instructions, so it only sets flags."""
         if number == signal.SIGHUP:
             self.reload.set()
-        elif self.stop.is_set():
+        elif self._insistence.again():
             self._force(128 + number)
         else:
             self.stop.set()

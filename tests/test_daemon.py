@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from streamvision.daemon import Signals, serve
+from streamvision.daemon import TOGETHER_S, Signals, serve
 from streamvision.notify import Notifier
+from tests.fakes import FakeClock
 
 
 class FakeService:
@@ -87,10 +88,23 @@ print(run(service)[0], len(service.script) > 900)
 
 def test_a_second_signal_ends_at_once():
     forced: list[int] = []
-    signals = Signals(force=forced.append)
+    clock = FakeClock()
+    signals = Signals(forced.append, clock.monotonic)
     signals.handle(signal.SIGTERM, None)
+    clock.advance(TOGETHER_S + 0.1)
     signals.handle(signal.SIGTERM, None)
     assert forced == [128 + signal.SIGTERM]
+
+
+def test_a_signal_that_comes_twice_at_once_is_one():
+    forced: list[int] = []
+    clock = FakeClock()
+    signals = Signals(forced.append, clock.monotonic)
+    for _ in range(3):
+        signals.handle(signal.SIGTERM, None)
+        clock.advance(TOGETHER_S / 4)
+    assert signals.stop.is_set()
+    assert not forced
 
 
 def test_hangup_asks_for_a_reload():

@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TypeVar
 
+from streamvision.daemon import Insistence
+
 T = TypeVar("T")
 
 
@@ -33,16 +35,23 @@ def interruptible(work: Callable[[], T]) -> T:
 
 @contextmanager
 def ending(stop: Callable[[], None]) -> Iterator[None]:
-    """Within the block the first Ctrl-C or SIGTERM calls ``stop``, to complete the work; the second acts as ever."""
+    """Within the block the first Ctrl-C or SIGTERM calls ``stop``, to complete the work.
+
+    One that insists (`Insistence`) does what it does elsewhere.
+    """
     former = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    insistence = Insistence()
 
     def restore() -> None:
         for number, handler in former.items():
             signal.signal(number, handler)
 
-    def heard(_number: int, _frame: FrameType | None) -> None:
-        restore()
-        stop()
+    def heard(number: int, _frame: FrameType | None) -> None:
+        if insistence.again():
+            restore()
+            signal.raise_signal(number)
+        else:
+            stop()
 
     for number in former:
         signal.signal(number, heard)

@@ -42,6 +42,8 @@ def test_a_video_is_completed_on_sigterm(tmp_path: Path):
     while not (out.exists() and out.stat().st_size) and time.monotonic() < deadline:
         time.sleep(0.05)
     process.send_signal(signal.SIGTERM)
+    time.sleep(0.1)  # so that they are two; timeout(1) signals a process and its group
+    process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
     with av.open(out) as container:
